@@ -1,0 +1,141 @@
+"""Every error that Seesame raises on purpose.
+
+SeesameError
+├── ImageError              a picture that cannot be used: the picture's fault
+│   ├── UnsupportedFormat   its content is of no format on the allow-list
+│   ├── ImageTooLarge       bytes, pixels or a side over the limit
+│   └── ImageUndecodable    of an allowed format, but broken
+├── FetchError              a URL that cannot be used
+│   ├── UrlNotAllowed       refused before any connection; says nothing about why
+│   └── FetchFailed         the remote side failed: status, time, size, redirects
+├── ModelError
+│   ├── ModelNotFound       no such model: neither a curated name, a repository nor a folder
+│   ├── ModelUnavailable    not in the cache and cannot be downloaded now; may work later
+│   └── ModelInvalid        its files are there but are not a usable model
+├── InvalidInput            a field of a request or a record is wrong; `field` names it
+├── NotFound                a product or an image that does not exist
+├── DatabaseError
+│   ├── DatabaseUnavailable cannot be reached now; may work later
+│   └── DatabaseUnsuitable  reached, but too old or lacking a right
+└── StorageFull             no room for a picture or for the embedded database
+
+`code` is stable and goes to clients; `str(error)` is one sentence written for people, never a path, an address or
+another library's exception text.
+"""
+
+from typing import ClassVar
+
+
+class SeesameError(Exception):
+    """Base of all errors raised on purpose."""
+
+    code: ClassVar[str] = "error"
+
+
+class ImageError(SeesameError):
+    """A picture that cannot be used."""
+
+    code = "image_error"
+
+
+class UnsupportedFormat(ImageError):
+    """The content is of no format on the allow-list."""
+
+    code = "unsupported_format"
+
+
+class ImageTooLarge(ImageError):
+    """Bytes, pixels or a side over the limit."""
+
+    code = "image_too_large"
+
+
+class ImageUndecodable(ImageError):
+    """Of an allowed format, but broken."""
+
+    code = "image_undecodable"
+
+
+class FetchError(SeesameError):
+    """A URL that cannot be used."""
+
+    code = "fetch_error"
+
+
+class UrlNotAllowed(FetchError):
+    """Refused before any connection. One message whatever the reason, so that it tells nothing about a network."""
+
+    code = "url_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__("This URL is not allowed.")
+
+
+class FetchFailed(FetchError):
+    """The remote side failed: status, time, size or redirects."""
+
+    code = "fetch_failed"
+
+
+class ModelError(SeesameError):
+    """A model that cannot be used."""
+
+    code = "model_error"
+
+
+class ModelNotFound(ModelError):
+    """Neither a curated name, a hub repository nor a folder."""
+
+    code = "model_not_found"
+
+
+class ModelUnavailable(ModelError):
+    """Not in the cache and cannot be downloaded now; trying again later may work."""
+
+    code = "model_unavailable"
+
+
+class ModelInvalid(ModelError):
+    """The files are there but are not a usable model."""
+
+    code = "model_invalid"
+
+
+class InvalidInput(SeesameError):
+    """A field of a request or of an imported record is wrong."""
+
+    code = "invalid_input"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NotFound(SeesameError):
+    """A product or an image that does not exist."""
+
+    code = "not_found"
+
+
+class DatabaseError(SeesameError):
+    """The database cannot be used."""
+
+    code = "database_error"
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database cannot be reached now; trying again later may work."""
+
+    code = "database_unavailable"
+
+
+class DatabaseUnsuitable(DatabaseError):
+    """The database was reached, but is too old or lacks a right."""
+
+    code = "database_unsuitable"
+
+
+class StorageFull(SeesameError):
+    """No room is left for a picture or for the embedded database."""
+
+    code = "storage_full"
