@@ -12,6 +12,7 @@ SeesameError
 │   ├── ModelNotFound       no such model: neither a curated name, a repository nor a folder
 │   ├── ModelUnavailable    not in the cache and cannot be downloaded now; may work later
 │   └── ModelInvalid        its files are there but are not a usable model
+├── SettingsError           an environment variable holds something else than it should
 ├── InvalidInput            a field of a request or a record is wrong; `field` names it
 ├── NotFound                a product or an image that does not exist
 ├── DatabaseError
@@ -99,6 +100,12 @@ class ModelInvalid(ModelError):
     """The files are there but are not a usable model."""
 
     code = "model_invalid"
+
+
+class SettingsError(SeesameError):
+    """An environment variable holds something else than it should."""
+
+    code = "settings_error"
 
 
 class InvalidInput(SeesameError):

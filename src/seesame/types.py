@@ -1,8 +1,10 @@
 """Values that pass between the layers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal, Protocol
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,3 +52,90 @@ class Embedder(Protocol):
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, one row a text, in the same space as the pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What the shop sells; its id is the shop's own."""
+
+    product_id: str
+    title: str = ""
+    description: str = ""
+    category: str | None = None
+    brand: str | None = None
+    price: Decimal | None = None
+    currency: str | None = None
+    url: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ProductImage:
+    """One picture of a product. It never changes: other bytes are another image, with another id."""
+
+    product_id: str
+    image_id: UUID
+    position: int
+    source: str
+    sha256: bytes
+    width: int
+    height: int
+    format: str
+    bytes_ref: str
+
+
+Role = Literal["primary", "fallback", "candidate", "retired"]
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A space as the database knows it. `vector_type` is `halfvec` with pgvector and `real[]` without."""
+
+    space_id: int
+    key: str
+    dimensions: int
+    role: Role
+    ef_search: int
+    vector_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkItem:
+    """An image that lacks its vector in one space, leased to one worker."""
+
+    product_id: str
+    image_id: UUID
+    bytes_ref: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One condition on a product: a field equals any of some values, or its number lies in a range."""
+
+    field: str
+    any_of: tuple[str | int | float | bool | Decimal, ...] = ()
+    lower: Decimal | None = None
+    lower_inclusive: bool = True
+    upper: Decimal | None = None
+    upper_inclusive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A product found, with its best image. `similarity` is the cosine; None where words were matched, not vectors."""
+
+    product: Product
+    similarity: float | None
+    image: ProductImage | None
+
+
+Method = Literal["hnsw", "iterative", "exact", "fulltext"]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some hits, best first. `exhausted`: no more follow."""
+
+    hits: tuple[Hit, ...]
+    method: Method
+    exhausted: bool
