@@ -1,0 +1,1 @@
+"""Adapters that turn pictures into vectors: in this process or over HTTP."""
