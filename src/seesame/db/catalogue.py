@@ -1,0 +1,118 @@
+"""Products and their images in the database."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from seesame.db.filters import condition
+from seesame.db.pool import Connection, scalar
+from seesame.db.statements import statements
+from seesame.types import Clause, Product, ProductImage
+
+_SQL = statements("catalogue")
+
+
+def upsert_products(connection: Connection, products: Sequence[Product]) -> dict[str, bool]:
+    """Writes products; those that differ are returned with whether they are new. Each id at most once."""
+    rows = [asdict(p) | {"price": None if p.price is None else str(p.price)} for p in products]
+    parameters = {"rows": Jsonb(rows), "now": now(connection)}
+    return dict(connection.execute(_SQL["upsert_products"], parameters).fetchall())
+
+
+def get_products(connection: Connection, product_ids: Sequence[str]) -> dict[str, Product]:
+    """Those of the products that exist, by id."""
+    with connection.cursor(row_factory=class_row(Product)) as cursor:
+        cursor.execute(_SQL["get_products"], {"product_ids": list(product_ids)})
+        return {product.product_id: product for product in cursor}
+
+
+def list_products(connection: Connection, clauses: Sequence[Clause], *, limit: int, offset: int) -> list[Product]:
+    """Products that meet all clauses, the newest first."""
+    where, values = condition(clauses)
+    with connection.cursor(row_factory=class_row(Product)) as cursor:
+        statement = _SQL["list_products"].format(condition=where)
+        return cursor.execute(statement, {**values, "limit": limit, "offset": offset}).fetchall()
+
+
+def count_products(connection: Connection, clauses: Sequence[Clause]) -> int:
+    """How many products meet all clauses."""
+    where, values = condition(clauses)
+    return int(scalar(connection, _SQL["count_products"].format(condition=where), values))
+
+
+def delete_product(connection: Connection, product_id: str) -> bool:
+    """Deletes a product, its images and their vectors; False where there is none."""
+    return connection.execute(_SQL["delete_product"], {"product_id": product_id}).rowcount > 0
+
+
+def images_of(connection: Connection, product_ids: Sequence[str]) -> list[ProductImage]:
+    """All images of some products, by product and position."""
+    return _images(connection, "images_of", {"product_ids": list(product_ids)})
+
+
+def get_image(connection: Connection, image_id: UUID) -> ProductImage | None:
+    """One image."""
+    found = _images(connection, "get_image", {"image_id": image_id})
+    return found[0] if found else None
+
+
+def known_images(connection: Connection, pairs: Iterable[tuple[str, UUID]]) -> set[UUID]:
+    """Those of the (product_id, image_id) pairs that exist, as image ids."""
+    return {row[0] for row in connection.execute(_SQL["known_images"], _pairs(pairs)).fetchall()}
+
+
+def insert_images(connection: Connection, images: Sequence[ProductImage]) -> None:
+    """Adds images; those that exist stay as they are."""
+    written_at = now(connection)
+    rows = [asdict(image) | {"now": written_at} for image in images]
+    with connection.cursor() as cursor:
+        cursor.executemany(_SQL["insert_image"], rows)
+
+
+def next_position(connection: Connection, product_id: str) -> int:
+    """The position behind a product's last image."""
+    return int(scalar(connection, _SQL["next_position"], {"product_id": product_id}))
+
+
+def replaced_images(connection: Connection, images: Sequence[ProductImage]) -> list[ProductImage]:
+    """Images that came from the same source as a new one of the same product, with other bytes."""
+    sources = {"sources": [image.source for image in images]}
+    return _images(connection, "replaced_images", _pairs((i.product_id, i.image_id) for i in images) | sources)
+
+
+def delete_images(connection: Connection, images: Sequence[ProductImage]) -> None:
+    """Deletes images, their vectors and the work that they still had."""
+    pairs = _pairs((image.product_id, image.image_id) for image in images)
+    connection.execute(_SQL["forget_work"], pairs)
+    connection.execute(_SQL["delete_images"], pairs)
+
+
+def totals(connection: Connection) -> tuple[int, int]:
+    """How many products and how many images there are."""
+    row = connection.execute(_SQL["totals"]).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+def categories(connection: Connection, *, limit: int) -> list[tuple[str, int]]:
+    """Categories with how many products each has, the largest first."""
+    return connection.execute(_SQL["categories"], {"limit": limit}).fetchall()
+
+
+def now(connection: Connection) -> Any:
+    """The time by the database's clock. Distributed tables take no `now()` in an UPDATE, so it is a parameter."""
+    return scalar(connection, "SELECT now()")
+
+
+def _images(connection: Connection, name: str, parameters: dict[str, Any]) -> list[ProductImage]:
+    with connection.cursor(row_factory=class_row(ProductImage)) as cursor:
+        return cursor.execute(_SQL[name], parameters).fetchall()
+
+
+def _pairs(pairs: Iterable[tuple[str, UUID]]) -> dict[str, Any]:
+    listed = list(pairs)
+    return {"product_ids": [pair[0] for pair in listed], "image_ids": [pair[1] for pair in listed]}

@@ -1,0 +1,122 @@
+"""Connections to PostgreSQL, and its errors in our words."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from seesame.errors import DatabaseUnavailable, DatabaseUnsuitable, StorageFull
+
+_log = logging.getLogger(__name__)
+
+Connection = psycopg.Connection[TupleRow]
+
+MINIMUM_VERSION = 140_000
+QUERY_TIMEOUT_S = 10.0
+_CONNECT_TIMEOUT_S = 5
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns the driver's errors that are nobody's bug into ours; all others pass."""
+    try:
+        yield
+    except psycopg.errors.DiskFull as error:
+        raise StorageFull("The database has no room left.") from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise DatabaseUnsuitable("The database user lacks a right; give it CREATE on the database.") from error
+    except psycopg.errors.QueryCanceled as error:
+        raise DatabaseUnavailable("The database took too long to answer.") from error
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+        raise DatabaseUnavailable("The database cannot be reached.") from error
+
+
+class Database:
+    """A pool of connections. Safe to use from several threads.
+
+    All state that a query needs is set for its transaction alone, so that a pooler may stand between.
+    """
+
+    def __init__(self, dsn: str, *, max_size: int = 8) -> None:
+        self.dsn = dsn
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            dsn,
+            # No prepared statements: a generic plan does not know which filter is narrow.
+            kwargs={
+                "connect_timeout": _CONNECT_TIMEOUT_S,
+                "prepare_threshold": None,
+                "application_name": "seesame",
+            },
+            min_size=1,
+            max_size=max_size,
+            timeout=_CONNECT_TIMEOUT_S,
+            check=ConnectionPool.check_connection,
+            open=False,
+            name="seesame",
+        )
+
+    def open(self) -> None:
+        """Opens the pool.
+
+        Raises:
+            DatabaseUnavailable: no connection within five seconds.
+        """
+        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+        with translated():
+            self._pool.open(wait=True, timeout=_CONNECT_TIMEOUT_S)
+
+    def close(self) -> None:
+        """Closes the pool."""
+        self._pool.close()
+
+    @contextmanager
+    def transaction(self, *, timeout_s: float = QUERY_TIMEOUT_S) -> Iterator[Connection]:
+        """One transaction; each of its statements may take `timeout_s`.
+
+        Raises:
+            DatabaseUnavailable: not reached, or too slow.
+            StorageFull: the disk is full.
+        """
+        with translated(), self._pool.connection() as connection:
+            set_local(connection, statement_timeout=f"{round(timeout_s * 1000)}ms")
+            yield connection
+
+    @contextmanager
+    def session(self) -> Iterator[Connection]:
+        """A connection of its own with autocommit, outside the pool: for LISTEN, migrations and long statements."""
+        with translated(), connect(self.dsn) as connection:
+            yield connection
+
+
+def connect(dsn: str) -> Connection:
+    """A single connection with autocommit."""
+    with translated():
+        connection = psycopg.connect(
+            dsn, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S, application_name="seesame"
+        )
+    if connection.info.server_version < MINIMUM_VERSION:
+        connection.close()
+        raise DatabaseUnsuitable("PostgreSQL is too old: 14 or newer is needed.")
+    return connection
+
+
+def scalar(
+    connection: Connection,
+    statement: LiteralString | sql.SQL | sql.Composed,
+    parameters: Mapping[str, Any] | None = None,
+) -> Any:
+    """The first column of the first row; None where there is no row."""
+    row = connection.execute(statement, parameters).fetchone()
+    return None if row is None else row[0]
+
+
+def set_local(connection: Connection, **settings: Any) -> None:
+    """Server settings that end with the transaction. `__` in a name stands for a dot."""
+    calls = ", ".join("set_config(%s, %s, true)" for _ in settings)
+    values = [text for name, value in settings.items() for text in (name.replace("__", "."), str(value))]
+    connection.execute(f"SELECT {calls}".encode(), values)

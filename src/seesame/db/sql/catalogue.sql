@@ -1,0 +1,74 @@
+-- name: upsert_products
+INSERT INTO seesame.products AS p
+    (product_id, title, description, category, brand, price, currency, url, attributes, created_at, updated_at)
+SELECT product_id, title, description, category, brand, price, currency, url, attributes, %(now)s, %(now)s
+FROM jsonb_to_recordset(%(rows)s) AS r (
+    product_id text, title text, description text, category text, brand text, price numeric, currency text, url text,
+    attributes jsonb)
+ORDER BY product_id  -- the same order everywhere, so that two imports at once do not deadlock
+ON CONFLICT (product_id) DO UPDATE SET
+    title = excluded.title, description = excluded.description, category = excluded.category, brand = excluded.brand,
+    price = excluded.price, currency = excluded.currency, url = excluded.url, attributes = excluded.attributes,
+    updated_at = excluded.updated_at
+WHERE (p.title, p.description, p.category, p.brand, p.price, p.currency, p.url, p.attributes) IS DISTINCT FROM
+    (excluded.title, excluded.description, excluded.category, excluded.brand, excluded.price, excluded.currency,
+     excluded.url, excluded.attributes)
+RETURNING product_id, xmax = 0 AS created
+
+-- name: get_products
+SELECT product_id, title, description, category, brand, price, currency, url, attributes
+FROM seesame.products WHERE product_id = ANY(%(product_ids)s)
+
+-- name: list_products
+SELECT f.product_id, f.title, f.description, f.category, f.brand, f.price, f.currency, f.url, f.attributes
+FROM seesame.products f WHERE {condition}
+ORDER BY f.created_at DESC, f.product_id LIMIT %(limit)s OFFSET %(offset)s
+
+-- name: count_products
+SELECT count(*) FROM seesame.products f WHERE {condition}
+
+-- name: delete_product
+DELETE FROM seesame.products WHERE product_id = %(product_id)s
+
+-- name: images_of
+SELECT product_id, image_id, position, source, sha256, width, height, format, bytes_ref
+FROM seesame.product_images WHERE product_id = ANY(%(product_ids)s) ORDER BY product_id, position, image_id
+
+-- name: get_image
+SELECT product_id, image_id, position, source, sha256, width, height, format, bytes_ref
+FROM seesame.product_images WHERE image_id = %(image_id)s
+
+-- name: known_images
+SELECT image_id FROM seesame.product_images
+WHERE (product_id, image_id) IN (SELECT * FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[]))
+
+-- name: insert_image
+INSERT INTO seesame.product_images
+    (product_id, image_id, position, source, sha256, width, height, format, bytes_ref, created_at)
+VALUES (%(product_id)s, %(image_id)s, %(position)s, %(source)s, %(sha256)s, %(width)s, %(height)s, %(format)s,
+        %(bytes_ref)s, %(now)s)
+ON CONFLICT (product_id, image_id) DO NOTHING
+
+-- name: next_position
+SELECT coalesce(max(position) + 1, 0) FROM seesame.product_images WHERE product_id = %(product_id)s
+
+-- name: replaced_images
+SELECT i.product_id, i.image_id, i.position, i.source, i.sha256, i.width, i.height, i.format, i.bytes_ref
+FROM seesame.product_images i
+JOIN unnest(%(product_ids)s::text[], %(image_ids)s::uuid[], %(sources)s::text[]) AS n (product_id, image_id, source)
+    ON i.product_id = n.product_id AND i.source = n.source AND i.image_id <> n.image_id
+
+-- name: delete_images
+DELETE FROM seesame.product_images
+WHERE (product_id, image_id) IN (SELECT * FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[]))
+
+-- name: forget_work
+DELETE FROM seesame.image_work
+WHERE (product_id, image_id) IN (SELECT * FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[]))
+
+-- name: totals
+SELECT (SELECT count(*) FROM seesame.products) AS products, (SELECT count(*) FROM seesame.product_images) AS images
+
+-- name: categories
+SELECT category, count(*) FROM seesame.products WHERE category IS NOT NULL
+GROUP BY category ORDER BY count(*) DESC, category LIMIT %(limit)s

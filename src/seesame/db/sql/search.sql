@@ -1,0 +1,43 @@
+-- name: count_matching
+SELECT count(*) FROM (SELECT FROM {embeddings} e {join} WHERE {condition} LIMIT %(at_most)s) AS matching
+
+-- name: nearest
+WITH nearest AS MATERIALIZED (
+    SELECT e.product_id, e.image_id, {distance} AS distance
+    FROM {embeddings} e {join} WHERE {condition}
+    ORDER BY distance LIMIT %(candidates)s
+), best AS (
+    SELECT DISTINCT ON (product_id) product_id, image_id, distance
+    FROM nearest ORDER BY product_id, distance, image_id
+), page AS (
+    SELECT product_id, image_id, distance FROM best ORDER BY distance, product_id LIMIT %(limit)s OFFSET %(offset)s
+)
+SELECT totals.images, totals.products,
+    1 - page.distance AS similarity, p.product_id, p.title, p.description, p.category, p.brand, p.price, p.currency,
+    p.url, p.attributes, i.image_id, i.position, i.source, i.sha256, i.width, i.height, i.format, i.bytes_ref
+FROM (SELECT (SELECT count(*) FROM nearest) AS images, (SELECT count(*) FROM best) AS products) AS totals
+LEFT JOIN (page JOIN seesame.products p USING (product_id) JOIN seesame.product_images i USING (product_id, image_id))
+    ON true
+ORDER BY page.distance, p.product_id
+
+-- name: fulltext
+WITH query AS (
+    -- Some of the words are enough, but words that must not occur stay excluded.
+    SELECT every, CASE WHEN every::text LIKE '%%!%%' THEN every ELSE replace(every::text, '&', '|')::tsquery END AS some
+    FROM websearch_to_tsquery('english', %(text)s) AS every
+), page AS (
+    SELECT f.product_id, f.title, f.description, f.category, f.brand, f.price, f.currency, f.url, f.attributes,
+        (f.search @@ query.every)::integer + ts_rank_cd(f.search, query.some, 32) AS rank
+    FROM seesame.products f, query WHERE f.search @@ query.some AND {condition}
+    ORDER BY rank DESC, f.product_id LIMIT %(limit)s + 1 OFFSET %(offset)s
+)
+SELECT product_id, title, description, category, brand, price, currency, url, attributes
+FROM page ORDER BY rank DESC, product_id
+
+-- name: vector_of_product
+SELECT e.image_embedding::real[] FROM {embeddings} e JOIN seesame.product_images i USING (product_id, image_id)
+WHERE e.product_id = %(product_id)s ORDER BY i.position, i.image_id LIMIT 1
+
+-- name: vector_of_image
+SELECT e.image_embedding::real[] FROM {embeddings} e
+WHERE e.product_id = %(product_id)s AND e.image_id = %(image_id)s

@@ -1,0 +1,55 @@
+-- name: list_spaces
+SELECT s.space_id, s.key, s.dimensions, s.role, s.ef_search, format_type(a.atttypid, NULL) AS vector_type
+FROM seesame.spaces s
+JOIN pg_attribute a ON a.attrelid = to_regclass('seesame.embeddings_' || s.space_id) AND a.attname = 'image_embedding'
+ORDER BY s.space_id
+
+-- name: lock
+SELECT pg_advisory_xact_lock(%(lock)s)
+
+-- name: insert_space
+INSERT INTO seesame.spaces (key, model, digest, dimensions, role)
+VALUES (%(key)s, %(model)s, %(digest)s, %(dimensions)s, %(role)s) RETURNING space_id
+
+-- name: create_embeddings
+CREATE TABLE {embeddings} (
+    product_id      text NOT NULL,
+    image_id        uuid NOT NULL,
+    sha256          bytea NOT NULL,
+    image_embedding {vector_type} NOT NULL,
+    PRIMARY KEY (product_id, image_id),
+    FOREIGN KEY (product_id, image_id) REFERENCES seesame.product_images ON DELETE CASCADE
+)
+
+-- name: store_inline
+ALTER TABLE {embeddings} ALTER COLUMN image_embedding SET STORAGE PLAIN
+
+-- name: create_index
+CREATE INDEX ON {embeddings} USING hnsw (image_embedding halfvec_cosine_ops) WITH (m = 16, ef_construction = 100)
+
+-- name: set_role
+UPDATE seesame.spaces SET role = %(role)s WHERE space_id = %(space_id)s
+
+-- name: retire_primary
+UPDATE seesame.spaces SET role = 'retired' WHERE role = 'primary'
+
+-- name: retire_fallback
+UPDATE seesame.spaces SET role = 'retired' WHERE role = 'fallback'
+
+-- name: activate
+UPDATE seesame.spaces SET role = 'primary', activated_at = %(now)s WHERE space_id = %(space_id)s
+
+-- name: is_complete
+SELECT NOT EXISTS (
+    SELECT FROM seesame.product_images i
+    WHERE NOT EXISTS (SELECT FROM {embeddings} e WHERE e.product_id = i.product_id AND e.image_id = i.image_id)
+      AND NOT EXISTS (SELECT FROM seesame.image_work w WHERE w.product_id = i.product_id AND w.image_id = i.image_id
+                      AND w.space_id = %(space_id)s AND w.next_try_at = 'infinity')
+)
+
+-- name: count_vectors
+SELECT count(*) FROM {embeddings}
+
+-- name: index_state
+SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
+WHERE i.indrelid = to_regclass(%(table)s) AND a.amname = 'hnsw'

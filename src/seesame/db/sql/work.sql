@@ -1,0 +1,75 @@
+-- name: enqueue
+INSERT INTO seesame.image_work (product_id, image_id, space_id)
+SELECT n.product_id, n.image_id, s.space_id
+FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[]) AS n (product_id, image_id), seesame.spaces s
+WHERE s.role <> 'retired'
+ON CONFLICT DO NOTHING
+
+-- name: notify
+SELECT pg_notify('seesame_work', '')
+
+-- name: reconcile
+INSERT INTO seesame.image_work (product_id, image_id, space_id)
+SELECT i.product_id, i.image_id, %(space_id)s
+FROM seesame.product_images i
+WHERE NOT EXISTS (SELECT FROM {embeddings} e WHERE e.product_id = i.product_id AND e.image_id = i.image_id)
+ON CONFLICT DO NOTHING
+
+-- name: claim
+WITH due AS (
+    SELECT product_id, image_id, space_id FROM seesame.image_work
+    WHERE space_id = %(space_id)s AND next_try_at <= now() AND (leased_until IS NULL OR leased_until < now())
+    ORDER BY next_try_at, product_id, image_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE seesame.image_work w
+    SET leased_until = now() + make_interval(secs => %(lease_s)s), lease_token = %(token)s
+    FROM due WHERE (w.product_id, w.image_id, w.space_id) = (due.product_id, due.image_id, due.space_id)
+    RETURNING w.product_id, w.image_id
+)
+SELECT c.product_id, c.image_id, i.bytes_ref
+FROM claimed c LEFT JOIN seesame.product_images i USING (product_id, image_id)
+
+-- name: finish
+WITH vectors AS (
+    SELECT * FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[], %(vectors)s::text[])
+        AS v (product_id, image_id, vector)
+), done AS (
+    DELETE FROM seesame.image_work w USING vectors v
+    WHERE w.product_id = v.product_id AND w.image_id = v.image_id AND w.space_id = %(space_id)s
+      AND w.lease_token = %(token)s
+    RETURNING w.product_id, w.image_id
+)
+INSERT INTO {embeddings} (product_id, image_id, sha256, image_embedding)
+SELECT product_id, image_id, i.sha256, v.vector::{vector_type}
+FROM done JOIN vectors v USING (product_id, image_id) JOIN seesame.product_images i USING (product_id, image_id)
+ON CONFLICT (product_id, image_id) DO UPDATE
+    SET image_embedding = excluded.image_embedding, sha256 = excluded.sha256
+
+-- name: drop
+DELETE FROM seesame.image_work
+WHERE space_id = %(space_id)s AND lease_token = %(token)s AND product_id = %(product_id)s AND image_id = %(image_id)s
+
+-- name: fail
+UPDATE seesame.image_work SET
+    attempts = attempts + 1, error_code = %(code)s, leased_until = NULL, lease_token = NULL,
+    next_try_at = CASE WHEN attempts + 1 >= %(max_attempts)s THEN 'infinity'
+                       ELSE now() + make_interval(secs => %(retry_s)s * (attempts + 1)) END
+WHERE space_id = %(space_id)s AND lease_token = %(token)s AND product_id = %(product_id)s AND image_id = %(image_id)s
+
+-- name: release
+UPDATE seesame.image_work SET leased_until = NULL, lease_token = NULL
+WHERE space_id = %(space_id)s AND lease_token = %(token)s
+
+-- name: retry_failed
+UPDATE seesame.image_work SET attempts = 0, error_code = NULL, next_try_at = now() WHERE error_code IS NOT NULL
+
+-- name: count_pending
+SELECT count(*) FROM seesame.image_work WHERE space_id = %(space_id)s AND next_try_at < 'infinity'
+
+-- name: any_leased
+SELECT EXISTS (SELECT FROM seesame.image_work WHERE space_id = %(space_id)s AND leased_until IS NOT NULL)
+
+-- name: list_failed
+SELECT w.product_id, w.image_id, s.key AS space, w.error_code, w.attempts
+FROM seesame.image_work w JOIN seesame.spaces s USING (space_id)
+WHERE w.error_code IS NOT NULL ORDER BY w.product_id, w.image_id, w.space_id LIMIT %(limit)s

@@ -1,0 +1,144 @@
+"""What still lacks a vector, and who is computing it.
+
+Leases end by the database's clock. Each claim has a token of its own, and only rows that still carry it are finished:
+a worker that was thought dead cannot write over the one that took its place.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event
+from typing import NamedTuple
+from uuid import UUID
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from seesame.db.pool import Connection, Database, scalar
+from seesame.db.spaces import embeddings_table, vector_literal
+from seesame.db.statements import statements
+from seesame.types import ProductImage, Space, Vector, WorkItem
+
+_SQL = statements("work")
+
+CHANNEL = "seesame_work"
+MAX_ATTEMPTS = 3
+_STOP_CHECK_S = 0.5
+
+
+class Failure(NamedTuple):
+    """An image that could not be embedded."""
+
+    product_id: str
+    image_id: UUID
+    space: str
+    error_code: str
+    attempts: int
+
+
+Wait = Callable[[float, Event], None]
+
+
+@contextmanager
+def listening(database: Database) -> Iterator[Wait]:
+    """A connection that hears of new work. `wait(seconds, stop)` returns at the first of: work, time, stop."""
+    with database.session() as connection:
+        connection.execute(f"LISTEN {CHANNEL}".encode())
+
+        def wait(seconds: float, stop: Event) -> None:
+            deadline = time.monotonic() + seconds
+            while not stop.is_set() and time.monotonic() < deadline:
+                if list(connection.notifies(timeout=_STOP_CHECK_S, stop_after=1)):
+                    return
+
+        yield wait
+
+
+def notify(connection: Connection) -> None:
+    """Wakes the workers when the transaction commits."""
+    connection.execute(_SQL["notify"])
+
+
+def enqueue(connection: Connection, images: Sequence[ProductImage]) -> None:
+    """Makes new images the work of every live space and wakes the workers when the transaction commits."""
+    ids = {"product_ids": [i.product_id for i in images], "image_ids": [i.image_id for i in images]}
+    connection.execute(_SQL["enqueue"], ids)
+    notify(connection)
+
+
+def reconcile(connection: Connection, space: Space) -> int:
+    """Finds images without a vector that nobody has listed as work; how many."""
+    statement = _SQL["reconcile"].format(embeddings=embeddings_table(space.space_id))
+    return connection.execute(statement, {"space_id": space.space_id}).rowcount
+
+
+def claim(connection: Connection, space: Space, token: UUID, *, limit: int, lease_s: float) -> list[WorkItem]:
+    """Leases up to `limit` images to the holder of `token`. Work of images that are gone is dropped."""
+    parameters = {"space_id": space.space_id, "token": token, "limit": limit, "lease_s": lease_s}
+    rows = connection.execute(_SQL["claim"], parameters).fetchall()
+    for product_id, image_id, bytes_ref in rows:
+        if bytes_ref is None:
+            _settle(connection, "drop", space, token, product_id, image_id)
+    return [WorkItem(*row) for row in rows if row[2] is not None]
+
+
+def finish(connection: Connection, space: Space, token: UUID, done: Sequence[tuple[WorkItem, Vector]]) -> int:
+    """Writes the vectors of leased images and ends their work; how many leases were still held."""
+    statement = _SQL["finish"].format(
+        embeddings=embeddings_table(space.space_id), vector_type=sql.SQL(space.vector_type)
+    )
+    parameters = {
+        "product_ids": [item.product_id for item, _ in done],
+        "image_ids": [item.image_id for item, _ in done],
+        "vectors": [vector_literal(vector, space.vector_type) for _, vector in done],
+        "space_id": space.space_id,
+        "token": token,
+    }
+    return connection.execute(statement, parameters).rowcount
+
+
+def fail(connection: Connection, space: Space, token: UUID, item: WorkItem, code: str, *, retry_s: float) -> None:
+    """Records a fault of the image; after three it is given up until someone asks for it again."""
+    parameters = {"code": code, "max_attempts": MAX_ATTEMPTS, "retry_s": retry_s}
+    _settle(connection, "fail", space, token, item.product_id, item.image_id, **parameters)
+
+
+def release(connection: Connection, space: Space, token: UUID) -> None:
+    """Gives back what was leased and not finished, at no cost to the images."""
+    connection.execute(_SQL["release"], {"space_id": space.space_id, "token": token})
+
+
+def retry_failed(connection: Connection) -> int:
+    """Makes every failed image due again; how many."""
+    count = connection.execute(_SQL["retry_failed"]).rowcount
+    notify(connection)
+    return count
+
+
+def count_pending(connection: Connection, space_id: int) -> int:
+    """How many images still get their vector in this space."""
+    return int(scalar(connection, _SQL["count_pending"], {"space_id": space_id}))
+
+
+def any_leased(connection: Connection, space_id: int) -> bool:
+    """Whether some worker holds images of this space."""
+    return bool(scalar(connection, _SQL["any_leased"], {"space_id": space_id}))
+
+
+def list_failed(connection: Connection, *, limit: int) -> list[Failure]:
+    """Images that failed, with the reason."""
+    with connection.cursor(row_factory=class_row(Failure)) as cursor:
+        return cursor.execute(_SQL["list_failed"], {"limit": limit}).fetchall()
+
+
+def _settle(
+    connection: Connection,
+    name: str,
+    space: Space,
+    token: UUID,
+    product_id: str,
+    image_id: UUID,
+    **more: object,
+) -> None:
+    lease = {"space_id": space.space_id, "token": token, "product_id": product_id, "image_id": image_id}
+    connection.execute(_SQL[name], lease | more)

@@ -1,0 +1,90 @@
+"""Where the catalogue's pictures are kept: JPEG files, re-encoded, without metadata."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+from PIL import Image
+
+from seesame.errors import NotFound, StorageFull
+from seesame.images import decode, encode_jpeg
+
+STORED_SIDE = 1_600  # pixels; no model looks at more, no page shows more
+THUMBNAIL_SIDE = 400
+
+
+class PictureStore:
+    """Pictures in a folder. A file appears whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, image_id: UUID, picture: Image.Image) -> str:
+        """Stores a checked picture and returns the reference to it.
+
+        Raises:
+            StorageFull: no room.
+        """
+        name = image_id.hex
+        ref = f"{name[:2]}/{name}.jpg"
+        self._write(self._folder / ref, encode_jpeg(picture, max_side=STORED_SIDE))
+        return ref
+
+    def read(self, ref: str) -> bytes:
+        """The stored JPEG.
+
+        Raises:
+            NotFound: it was deleted meanwhile.
+        """
+        try:
+            return (self._folder / ref).read_bytes()
+        except FileNotFoundError as error:
+            raise NotFound("The picture is gone.") from error
+
+    def thumbnail(self, ref: str) -> bytes:
+        """A JPEG with no side over 400 pixels, made when it is first asked for."""
+        path = self._thumbnail_path(ref)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            small = encode_jpeg(
+                decode(self.read(ref), shortest_side=THUMBNAIL_SIDE), max_side=THUMBNAIL_SIDE, quality=85
+            )
+            self._write(path, small, durable=False)
+            return small
+
+    def delete(self, ref: str) -> None:
+        """Deletes a picture; one that is gone already is no fault."""
+        (self._folder / ref).unlink(missing_ok=True)
+        self._thumbnail_path(ref).unlink(missing_ok=True)
+
+    def _thumbnail_path(self, ref: str) -> Path:
+        return self._folder / "thumbnails" / ref
+
+    def _write(self, path: Path, data: bytes, *, durable: bool = True) -> None:
+        with _room():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+                try:
+                    file.write(data)
+                    file.flush()
+                    if durable:
+                        os.fsync(file.fileno())
+                    Path(file.name).replace(path)
+                except BaseException:
+                    Path(file.name).unlink(missing_ok=True)
+                    raise
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull("There is no room left for pictures.") from error
+        raise

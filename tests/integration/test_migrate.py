@@ -1,0 +1,153 @@
+"""Migrations: many at once, again, and where rights or pgvector are missing."""
+
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+
+import numpy as np
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from seesame.db import search as search_rows
+from seesame.db import spaces, work
+from seesame.db.embedded import EmbeddedPostgres
+from seesame.db.migrate import migrate, pgvector_version, status
+from seesame.db.pool import Database
+from seesame.errors import DatabaseUnavailable, DatabaseUnsuitable
+from seesame.types import SpaceIdentity
+from tests.catalogue_rows import add_images, unit
+from tests.requirements import environment
+
+_MIGRATE = """
+import sys
+from seesame.db.migrate import migrate
+from seesame.db.pool import Database
+print(len(migrate(Database(sys.argv[1]))))
+"""
+
+
+@pytest.fixture
+def empty_dsn(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """A database that no migration has touched."""
+    name = f"empty_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+        yield make_conninfo(postgres.dsn, dbname=name)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def rightless(empty_dsn: str) -> Iterator[Database]:
+    """A database whose user owns the schema but may create neither schemas nor extensions."""
+    role = f"shop_{uuid.uuid4().hex}"
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+        connection.execute(sql.SQL("CREATE SCHEMA seesame AUTHORIZATION {}").format(sql.Identifier(role)))
+    database = Database(make_conninfo(empty_dsn, user=role))
+    yield database
+    database.close()
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA seesame CASCADE")
+        connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+@pytest.fixture
+def plain() -> Iterator[Database]:
+    """A schema in a PostgreSQL that has no pgvector."""
+    dsn = environment("SEESAME_TEST_PLAIN_POSTGRES", "plain-postgres")
+    name = f"plain_{uuid.uuid4().hex}"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        database = Database(make_conninfo(dsn, dbname=name))
+        yield database
+        database.close()
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def test_migrations_are_recorded_and_applied_once(empty_dsn: str) -> None:
+    """The first run applies all, the second none, and the status tells when."""
+    database = Database(empty_dsn)
+    assert all(migration.applied_at is None for migration in status(database))
+    applied = migrate(database)
+    assert [m.name for m in applied] == [m.name for m in status(database)]
+    assert all(migration.applied_at is not None for migration in status(database))
+    assert migrate(database) == []
+
+
+def test_eight_processes_at_once_all_succeed(empty_dsn: str) -> None:
+    """One of them applies each migration, the others wait and find it done."""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", _MIGRATE, empty_dsn], stdout=subprocess.PIPE, text=True)
+        for _ in range(8)
+    ]
+    counts = [int(process.communicate(timeout=120)[0]) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8
+    assert sorted(counts) == [0] * 7 + [len(status(Database(empty_dsn)))]
+
+
+def test_a_schema_from_the_future_is_refused(empty_dsn: str) -> None:
+    """An old program does not write into a newer schema."""
+    database = Database(empty_dsn)
+    migrate(database)
+    with psycopg.connect(empty_dsn) as connection:
+        connection.execute("INSERT INTO seesame.migrations (version, name) VALUES (9999, '9999_future')")
+    with pytest.raises(DatabaseUnsuitable, match="newer"):
+        migrate(database)
+
+
+def test_a_missing_right_is_told(empty_dsn: str, postgres: EmbeddedPostgres) -> None:
+    """A user who may create nothing gets an error of ours, not the driver's."""
+    role = f"nobody_{uuid.uuid4().hex}"
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+        with pytest.raises(DatabaseUnsuitable, match="right"):
+            migrate(Database(make_conninfo(empty_dsn, user=role)))
+        connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+def test_an_unreachable_database_is_told() -> None:
+    """Nobody listens there."""
+    with pytest.raises(DatabaseUnavailable):
+        migrate(Database("host=127.0.0.1 port=1 dbname=none"))
+
+
+def test_without_the_right_to_pgvector_search_is_exact(rightless: Database) -> None:
+    """Vectors go into real[], and the nearest are found by comparing all."""
+    _search_without_pgvector(rightless)
+
+
+def test_without_the_files_of_pgvector_search_is_exact(plain: Database) -> None:
+    """The same on a PostgreSQL that was never given pgvector."""
+    _search_without_pgvector(plain)
+
+
+def _search_without_pgvector(database: Database) -> None:
+    migrate(database)
+    database.open()
+    with database.transaction() as connection:
+        assert pgvector_version(connection) is None
+        space = spaces.register(connection, SpaceIdentity("toy", "0" * 64, 8), "fallback")
+        assert space.vector_type == "real[]"
+        assert spaces.index_is_valid(connection, space.space_id) is None
+        vectors = unit(np.random.default_rng(1).normal(size=(50, 8)))
+        add_images(connection, space, vectors)
+        page = search_rows.nearest(connection, space, vectors[7], (), limit=5)
+        stored = search_rows.vector_of(connection, space, "p7")
+        assert work.count_pending(connection, space.space_id) == 0
+    nearest = np.argsort(-(vectors @ vectors[7]))[:5]
+    assert page.method == "exact"
+    assert [hit.product.product_id for hit in page.hits] == [f"p{i}" for i in nearest]
+    assert page.hits[0].similarity == pytest.approx(1.0, abs=1e-6)
+    assert stored is not None
+    assert float(stored @ vectors[7]) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_with_pgvector_vectors_are_halfvec_with_an_index(database: Database) -> None:
+    """The normal case, for contrast."""
+    with database.transaction() as connection:
+        space = spaces.register(connection, SpaceIdentity("toy", "0" * 64, 8), "fallback")
+        assert space.vector_type == "halfvec"
+        assert spaces.index_is_valid(connection, space.space_id) is True

@@ -1,0 +1,174 @@
+"""The search statement: order, grouping, filters, paging, plans and recall."""
+
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from psycopg import sql
+
+from seesame.db import catalogue, search, spaces
+from seesame.db.filters import condition
+from seesame.db.pool import Connection, Database
+from seesame.filters import parse_filter
+from seesame.types import Page, Product, Space, SpaceIdentity, Vector, Vectors
+from tests.catalogue_rows import add_images, unit
+
+DIMENSIONS = 32
+IMAGES = 6_000  # enough that the index is used
+PER_PRODUCT = 2
+
+
+@pytest.fixture(scope="module")
+def vectors() -> Vectors:
+    """A mixture of clusters, as pictures of kinds of products are."""
+    rng = np.random.default_rng(3)
+    centres = rng.normal(size=(60, DIMENSIONS))
+    return unit(centres[rng.integers(60, size=IMAGES)] + 0.5 * rng.normal(size=(IMAGES, DIMENSIONS)))
+
+
+def _product(number: int) -> Product:
+    return Product(
+        f"p{number:05d}",
+        title="A thing",
+        category=("shoes", "dresses", "hats")[number % 3],
+        price=Decimal(number % 100),
+        attributes={"color": "red" if number % 1000 == 0 else "blue", "sizes": ["S", "M"]},
+    )
+
+
+@pytest.fixture
+def filled(database: Database, vectors: Vectors) -> tuple[Database, Space]:
+    """A space of 6,000 images of 3,000 products."""
+    with database.transaction(timeout_s=120) as connection:
+        space = spaces.register(connection, SpaceIdentity("toy", "0" * 64, DIMENSIONS), "fallback")
+        add_images(connection, space, vectors, products=[_product(i // PER_PRODUCT) for i in range(IMAGES)])
+        connection.execute("ANALYZE")
+    return database, space
+
+
+def _expected(vectors: Vectors, query: Vector, keep: "list[bool] | None" = None) -> list[str]:
+    """All products, best image first, by brute force."""
+    similarity = (vectors @ query).reshape(-1, PER_PRODUCT).max(axis=1)
+    order = np.argsort(-similarity, kind="stable")
+    return [f"p{i:05d}" for i in order if keep is None or keep[i]]
+
+
+def _ids(page: Page) -> list[str]:
+    return [hit.product.product_id for hit in page.hits]
+
+
+def _plan(connection: Connection, space: Space, vector: Vector, method: str) -> str:
+    statement = search._SQL["nearest"].format(
+        distance=search._Search(connection, space, vector, (), None)._distance(method),  # type: ignore[arg-type]
+        embeddings=spaces.embeddings_table(space.space_id),
+        join=sql.SQL(""),
+        condition=condition(())[0],
+    )
+    values = {
+        "vector": spaces.vector_literal(vector, space.vector_type),
+        "candidates": 20,
+        "limit": 10,
+        "offset": 0,
+    }
+    rows = connection.execute(sql.SQL("EXPLAIN ") + statement, values).fetchall()
+    return "\n".join(row[0] for row in rows)
+
+
+def test_search_of_the_database(filled: tuple[Database, Space], vectors: Vectors) -> None:
+    """Index search over many, exact search over few; each product once, best first, filters kept."""
+    database, space = filled
+    rng = np.random.default_rng(4)
+    queries = unit(vectors[rng.integers(IMAGES, size=20)] + 0.1 * rng.normal(size=(20, DIMENSIONS)))
+    with database.transaction() as connection:
+        _check_recall(connection, space, vectors, queries)
+        _check_filters(connection, space, vectors, queries[0])
+        _check_paging(connection, space, vectors, queries[0])
+        _check_plans(connection, space, queries[0])
+
+
+def _check_recall(connection: Connection, space: Space, vectors: Vectors, queries: Vectors) -> None:
+    found = 0
+    for query in queries:
+        page = search.nearest(connection, space, query, (), limit=10)
+        assert page.method == "hnsw"
+        assert not page.exhausted
+        assert len(set(_ids(page))) == 10
+        similarities = [hit.similarity or 0 for hit in page.hits]
+        assert similarities == sorted(similarities, reverse=True)
+        found += len(set(_ids(page)) & set(_expected(vectors, query)[:10]))
+    assert found / (10 * len(queries)) >= 0.98
+
+
+def _check_filters(connection: Connection, space: Space, vectors: Vectors, query: Vector) -> None:
+    wide = parse_filter({"category": ["shoes", "dresses"]})
+    page = search.nearest(connection, space, query, wide, limit=10)
+    assert page.method == "iterative"
+    assert {hit.product.category for hit in page.hits} <= {"shoes", "dresses"}
+    assert len(page.hits) == 10
+
+    keep = [i % 1000 == 0 for i in range(IMAGES // PER_PRODUCT)]
+    page = search.nearest(connection, space, query, parse_filter({"attributes.color": "red"}), limit=10)
+    assert (page.method, page.exhausted) == ("exact", True)
+    assert sorted(_ids(page)) == sorted(_expected(vectors, query, keep))
+
+    keep = [i % 3 == 0 and 10 <= i % 100 < 12 for i in range(IMAGES // PER_PRODUCT)]
+    narrow = parse_filter({"category": "shoes", "price": {"gte": 10, "lt": 12}, "attributes.sizes": "M"})
+    page = search.nearest(connection, space, query, narrow, limit=10)
+    assert _ids(page)[:3] == _expected(vectors, query, keep)[:3]
+    assert search.nearest(connection, space, query, parse_filter({"brand": "nobody"}), limit=10).hits == ()
+
+
+def _check_paging(connection: Connection, space: Space, vectors: Vectors, query: Vector) -> None:
+    only_hats = parse_filter({"category": "hats", "price": {"lt": 30}})
+    pages = [search.nearest(connection, space, query, only_hats, limit=50, offset=o) for o in range(0, 400, 50)]
+    keep = [i % 3 == 2 and i % 100 < 30 for i in range(IMAGES // PER_PRODUCT)]
+    hits = [hit for page in pages for hit in page.hits]
+    # As sets: half precision may swap neighbours that are all but equal.
+    assert sorted(hit.product.product_id for hit in hits) == sorted(_expected(vectors, query, keep))
+    assert [hit.similarity for hit in hits] == sorted((hit.similarity or 0 for hit in hits), reverse=True)
+    assert [page.exhausted for page in pages] == [False] * (sum(keep) // 50) + [True] * (8 - sum(keep) // 50)
+
+    deep = search.nearest(connection, space, query, (), limit=200, offset=2_900)
+    assert (deep.method, deep.exhausted) == ("exact", True)
+    assert len(deep.hits) == IMAGES // PER_PRODUCT - 2_900
+
+
+def _check_plans(connection: Connection, space: Space, query: Vector) -> None:
+    assert "Index Scan using embeddings_1_image_embedding_idx" in _plan(connection, space, query, "hnsw")
+    assert "image_embedding_idx" not in _plan(connection, space, query, "exact")
+
+
+def test_a_product_with_many_images_does_not_crowd_out_the_others(database: Database) -> None:
+    """Where the nearest hundreds of images are of one product, the search goes on until it has enough products."""
+    rng = np.random.default_rng(5)
+    vectors = unit(
+        np.concatenate([np.ones((3_000, 8)), rng.normal(size=(100, 8))]) + 0.01 * rng.normal(size=(3_100, 8))
+    )
+    with database.transaction(timeout_s=120) as connection:
+        space = spaces.register(connection, SpaceIdentity("toy", "0" * 64, 8), "fallback")
+        products = [Product("crowd") if i < 3_000 else Product(f"p{i}") for i in range(3_100)]
+        add_images(connection, space, vectors, products=products)
+        connection.execute("ANALYZE")
+        page = search.nearest(connection, space, vectors[0], (), limit=10)
+    assert page.hits[0].product.product_id == "crowd"
+    assert len(page.hits) == 10
+
+
+def test_words_are_matched_all_first_then_some(database: Database) -> None:
+    """Products with all the words come before those with some; excluded words exclude."""
+    titles = {"a": "Red dress with dots", "b": "Red shoes", "c": "A dress, blue", "d": "Green hat"}
+    with database.transaction() as connection:
+        catalogue.upsert_products(connection, [Product(i, title=t, category="x") for i, t in titles.items()])
+        both = search.fulltext(connection, "red dresses", (), limit=10)
+        without = search.fulltext(connection, "dress -red", (), limit=10)
+        none = search.fulltext(connection, "the & | ! ( <->", (), limit=10)
+        first = search.fulltext(connection, "red dress", (), limit=1)
+        second = search.fulltext(connection, "red dress", (), limit=10, offset=2)
+        filtered = search.fulltext(connection, "red dress", parse_filter({"category": "y"}), limit=10)
+    assert _ids(both)[0] == "a"
+    assert set(_ids(both)) == {"a", "b", "c"}
+    assert _ids(without) == ["c"]
+    assert (none.hits, none.exhausted) == ((), True)
+    assert (_ids(first), first.exhausted) == (["a"], False)
+    assert (len(second.hits), second.exhausted) == (1, True)
+    assert filtered.hits == ()
