@@ -1,0 +1,1 @@
+"""A sample shop catalogue that Seesame draws itself."""
