@@ -1,0 +1,274 @@
+"""The shop's products and their pictures: add, change, read, delete."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import NamedTuple
+from uuid import UUID, uuid5
+
+from seesame.db import catalogue as rows
+from seesame.db import work
+from seesame.db.pool import Database
+from seesame.errors import InvalidInput, NotFound
+from seesame.images import ImageLimits, decode, inspect
+from seesame.pictures import STORED_SIDE, PictureStore
+from seesame.types import Clause, Product, ProductImage
+
+_NAMESPACE = UUID("6f1b7f0e-6a0e-5c39-9d0b-5ee5a3e00001")
+_TEXT_LIMITS = {
+    "product_id": 200,
+    "title": 1_000,
+    "description": 20_000,
+    "category": 200,
+    "brand": 200,
+    "currency": 3,
+    "url": 2_000,
+}
+_MAX_ATTRIBUTES = 100
+_MAX_PRICE = Decimal(10) ** 12
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL takes neither NUL nor half a surrogate pair
+_CURRENCY = re.compile(r"[A-Z]{3}")
+
+
+class Source(NamedTuple):
+    """The bytes of a picture and where they came from."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A product with its images, in their order."""
+
+    product: Product
+    images: tuple[ProductImage, ...]
+
+
+class Catalogue:
+    """Reads and writes the catalogue. What it has written is durable when it returns."""
+
+    def __init__(self, database: Database, pictures: PictureStore, *, limits: ImageLimits) -> None:
+        self._database = database
+        self._pictures = pictures
+        self._limits = limits
+
+    def put(self, product: Product) -> bool:
+        """Writes a product; whether it is new.
+
+        Raises:
+            InvalidInput: a field is too long or cannot be stored.
+        """
+        check_product(product)
+        with self._database.transaction() as connection:
+            return rows.upsert_products(connection, [product]).get(product.product_id, False)
+
+    def get(self, product_id: str) -> Listing:
+        """A product with its images.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if _UNSTORABLE.search(product_id):
+            raise NotFound("There is no such product.")
+        with self._database.transaction() as connection:
+            found = rows.get_products(connection, [product_id])
+            if product_id not in found:
+                raise NotFound("There is no such product.")
+            return Listing(found[product_id], tuple(rows.images_of(connection, [product_id])))
+
+    def list(self, clauses: Sequence[Clause] = (), *, limit: int, offset: int = 0) -> tuple[list[Listing], int]:
+        """Products that meet all clauses, the newest first, and how many there are in all."""
+        with self._database.transaction() as connection:
+            products = rows.list_products(connection, clauses, limit=limit, offset=offset)
+            total = rows.count_products(connection, clauses)
+            images = rows.images_of(connection, [product.product_id for product in products])
+        return [Listing(p, tuple(i for i in images if i.product_id == p.product_id)) for p in products], total
+
+    def delete(self, product_id: str) -> None:
+        """Deletes a product with all that belongs to it.
+
+        Raises:
+            NotFound: there is none.
+        """
+        images = self.get(product_id).images
+        with self._database.transaction() as connection:
+            rows.delete_images(connection, images)
+            if not rows.delete_product(connection, product_id):
+                raise NotFound("There is no such product.")
+        self._delete_pictures(images)
+
+    def add_image(self, product_id: str, data: bytes) -> ProductImage:
+        """Adds a picture to a product; the same bytes again are the same image.
+
+        Raises:
+            NotFound: there is no such product.
+            ImageError: the picture cannot be used.
+        """
+        known = {image.image_id: image for image in self.get(product_id).images}
+        image_id = image_id_of(product_id, hashlib.sha256(data).digest())
+        if image_id in known:
+            return known[image_id]
+        with self._database.transaction() as connection:
+            position = rows.next_position(connection, product_id)
+        image = self.store(product_id, position, Source("upload", data))
+        self.publish([image])
+        return image
+
+    def delete_image(self, product_id: str, image_id: UUID) -> None:
+        """Deletes one image of a product.
+
+        Raises:
+            NotFound: the product has no such image.
+        """
+        images = [image for image in self.get(product_id).images if image.image_id == image_id]
+        if not images:
+            raise NotFound("There is no such image.")
+        with self._database.transaction() as connection:
+            rows.delete_images(connection, images)
+        self._delete_pictures(images)
+
+    def picture(self, image_id: UUID, *, thumbnail: bool = False) -> bytes:
+        """The stored JPEG of an image, or a small one.
+
+        Raises:
+            NotFound: there is none.
+        """
+        image = self.image(image_id)
+        return self._pictures.thumbnail(image.bytes_ref) if thumbnail else self._pictures.read(image.bytes_ref)
+
+    def image(self, image_id: UUID) -> ProductImage:
+        """One image of any product.
+
+        Raises:
+            NotFound: there is none.
+        """
+        with self._database.transaction() as connection:
+            image = rows.get_image(connection, image_id)
+        if image is None:
+            raise NotFound("There is no such image.")
+        return image
+
+    def totals(self) -> tuple[int, int]:
+        """How many products and how many images there are."""
+        with self._database.transaction() as connection:
+            return rows.totals(connection)
+
+    def categories(self, *, limit: int = 50) -> Sequence[tuple[str, int]]:
+        """Categories with how many products each has, the largest first."""
+        with self._database.transaction() as connection:
+            return rows.categories(connection, limit=limit)
+
+    # In batches, for imports
+
+    def put_many(self, products: Sequence[Product]) -> dict[str, bool]:
+        """Writes checked products; those that differ from what was there, with whether they are new."""
+        with self._database.transaction() as connection:
+            return rows.upsert_products(connection, products)
+
+    def known(self, pairs: Sequence[tuple[str, UUID]]) -> set[UUID]:
+        """Which of the images, as (product_id, image_id), exist."""
+        with self._database.transaction() as connection:
+            return rows.known_images(connection, pairs)
+
+    def store(self, product_id: str, position: int, source: Source) -> ProductImage:
+        """Checks a picture and writes its file; `publish` makes it part of the catalogue.
+
+        Raises:
+            ImageError: the picture cannot be used.
+        """
+        info = inspect(source.data, limits=self._limits)
+        picture = decode(source.data, limits=self._limits, shortest_side=_stored_shortest_side(info.width, info.height))
+        digest = hashlib.sha256(source.data).digest()
+        image_id = image_id_of(product_id, digest)
+        return ProductImage(
+            product_id=product_id,
+            image_id=image_id,
+            position=position,
+            source=source.name,
+            sha256=digest,
+            width=info.width,
+            height=info.height,
+            format=info.format,
+            bytes_ref=self._pictures.put(image_id, picture),
+        )
+
+    def publish(self, images: Sequence[ProductImage]) -> None:
+        """Adds stored images to the catalogue and makes them work for the index.
+
+        An image that came from the same path or URL with other bytes is replaced.
+        """
+        from_places = [image for image in images if image.source != "upload"]
+        with self._database.transaction() as connection:
+            replaced = rows.replaced_images(connection, from_places)
+            rows.delete_images(connection, replaced)
+            rows.insert_images(connection, images)
+            work.enqueue(connection, images)
+        self._delete_pictures(replaced)
+
+    def _delete_pictures(self, images: Sequence[ProductImage]) -> None:
+        for image in images:
+            self._pictures.delete(image.bytes_ref)
+
+
+def image_id_of(product_id: str, sha256: bytes) -> UUID:
+    """The id of an image: the same for the same bytes in the same product, so that writing twice does nothing."""
+    return uuid5(_NAMESPACE, f"{sha256.hex()}/{product_id}")
+
+
+def check_product(product: Product) -> None:
+    """Checks what the database would refuse, and what is no product.
+
+    Raises:
+        InvalidInput: naming the field.
+    """
+    if not product.product_id.strip():
+        raise InvalidInput("product_id", "A product needs an id.")
+    for name, most in _TEXT_LIMITS.items():
+        value = getattr(product, name)
+        if value is not None:
+            check_text(name, value, most)
+    if product.price is not None and not (product.price.is_finite() and 0 <= product.price <= _MAX_PRICE):
+        raise InvalidInput("price", "A price is a number, zero or more.")
+    if product.currency is not None and not _CURRENCY.fullmatch(product.currency):
+        raise InvalidInput("currency", "A currency is three capital letters, such as EUR.")
+    if len(product.attributes) > _MAX_ATTRIBUTES:
+        raise InvalidInput("attributes", f"A product has at most {_MAX_ATTRIBUTES} attributes.")
+    _check_attribute("attributes", dict(product.attributes), depth=0)
+
+
+def check_text(field: str, value: str, most: int) -> None:
+    """Checks a text's length and that PostgreSQL can store it.
+
+    Raises:
+        InvalidInput: naming the field.
+    """
+    if len(value) > most:
+        raise InvalidInput(field, f"At most {most:,} characters.")
+    if _UNSTORABLE.search(value):
+        raise InvalidInput(field, "A text holds no NUL character and no half of a surrogate pair.")
+
+
+def _check_attribute(field: str, value: object, *, depth: int) -> None:
+    if depth > 4:
+        raise InvalidInput(field, "Attributes are nested too deep.")
+    match value:
+        case str():
+            check_text(field, value, 1_000)
+        case float() if value != value or value in (float("inf"), float("-inf")):
+            raise InvalidInput(field, "A number is finite.")
+        case dict():
+            for name, inner in value.items():
+                check_text(field, name, 200)
+                _check_attribute(f"{field}.{name}" if depth == 0 else field, inner, depth=depth + 1)
+        case list():
+            for inner in value:
+                _check_attribute(field, inner, depth=depth + 1)
+
+
+def _stored_shortest_side(width: int, height: int) -> int | None:
+    """What the shorter side shrinks to when it is stored; None where it stays."""
+    longest = max(width, height)
+    return None if longest <= STORED_SIDE else max(1, min(width, height) * STORED_SIDE // longest)

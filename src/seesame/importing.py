@@ -1,0 +1,141 @@
+"""Brings products and their pictures into the catalogue. Doing it twice changes nothing."""
+
+import hashlib
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from seesame.catalogue import Catalogue, Source, image_id_of
+from seesame.errors import FetchError, ImageError, InvalidInput
+from seesame.fetch import Fetcher
+from seesame.images import ImageLimits
+from seesame.records import Record, RecordError
+from seesame.types import Product, ProductImage
+
+BATCH = 64  # records a transaction
+_UNREADABLE = "image_unreadable"
+
+
+@dataclass(slots=True)
+class Summary:
+    """What an import did."""
+
+    products_created: int = 0
+    products_updated: int = 0
+    products_unchanged: int = 0
+    images_added: int = 0
+    images_unchanged: int = 0
+    errors: list[RecordError] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A picture of a record, read and identified."""
+
+    record: Record
+    position: int
+    source: Source
+    image_id: UUID
+
+    @property
+    def pair(self) -> tuple[str, UUID]:
+        return self.record.product.product_id, self.image_id
+
+
+class Importer:
+    """Imports records in batches. A bad line or picture is told and stops nothing else."""
+
+    def __init__(self, catalogue: Catalogue, fetcher: Fetcher, *, limits: ImageLimits) -> None:
+        self._catalogue = catalogue
+        self._fetcher = fetcher
+        self._limits = limits
+
+    def run(self, records: Iterable[Record | RecordError], on_progress: Callable[[int], None] | None = None) -> Summary:
+        """Imports all records.
+
+        Args:
+            on_progress: called after each batch with how many records it had.
+
+        Raises:
+            DatabaseUnavailable: not reached; what earlier batches wrote stays.
+            StorageFull: no room for pictures; likewise.
+        """
+        summary = Summary()
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None) as pool:
+            iterator = iter(records)
+            while batch := list(itertools.islice(iterator, BATCH)):
+                summary.errors.extend(item for item in batch if isinstance(item, RecordError))
+                self._batch([item for item in batch if isinstance(item, Record)], pool, summary)
+                if on_progress is not None:
+                    on_progress(len(batch))
+        return summary
+
+    def _batch(self, records: Sequence[Record], pool: ThreadPoolExecutor, summary: Summary) -> None:
+        products: dict[str, Product] = {record.product.product_id: record.product for record in records}
+        changed = self._catalogue.put_many(list(products.values()))
+        summary.products_created += sum(changed.values())
+        summary.products_updated += len(changed) - sum(changed.values())
+        summary.products_unchanged += len(products) - len(changed)
+
+        pictures: dict[UUID, _Picture] = {}
+        for loaded in pool.map(lambda job: self._load(*job), _jobs(records)):
+            if isinstance(loaded, RecordError):
+                summary.errors.append(loaded)
+            else:
+                pictures.setdefault(loaded.image_id, loaded)
+        known = self._catalogue.known([picture.pair for picture in pictures.values()])
+        summary.images_unchanged += len(known)
+        images = []
+        for stored in pool.map(self._store, [p for p in pictures.values() if p.image_id not in known]):
+            if isinstance(stored, RecordError):
+                summary.errors.append(stored)
+            else:
+                images.append(stored)
+        if images:
+            self._catalogue.publish(images)
+            summary.images_added += len(images)
+
+    def _load(self, record: Record, position: int, place: str) -> _Picture | RecordError:
+        try:
+            data = self._fetcher.fetch(place) if "://" in place else self._read(Path(place))
+        except (FetchError, ImageError) as error:
+            return _error(record, error.code, place, str(error))
+        except InvalidInput as error:
+            return _error(record, _UNREADABLE, place, str(error))
+        image_id = image_id_of(record.product.product_id, hashlib.sha256(data).digest())
+        return _Picture(record, position, Source(place, data), image_id)
+
+    def _read(self, path: Path) -> bytes:
+        try:
+            if not path.is_file():
+                raise InvalidInput("image", "There is no such file.")
+            with path.open("rb") as file:
+                return file.read(self._limits.max_bytes + 1)  # one more, so that too large is seen
+        except OSError as error:
+            raise InvalidInput("image", "The file cannot be read.") from error
+
+    def _store(self, picture: _Picture) -> ProductImage | RecordError:
+        try:
+            return self._catalogue.store(picture.record.product.product_id, picture.position, picture.source)
+        except ImageError as error:
+            return _error(picture.record, error.code, picture.source.name, str(error))
+
+
+def _jobs(records: Iterable[Record]) -> Iterator[tuple[Record, int, str]]:
+    """Each picture with its place among those of its product, which may go over several records."""
+    positions: dict[str, int] = {}
+    for record in records:
+        for place in record.images:
+            position = positions.get(record.product.product_id, 0)
+            positions[record.product.product_id] = position + 1
+            yield record, position, place
+
+
+def _error(record: Record, code: str, place: str, message: str) -> RecordError:
+    name = Path(place).name
+    named = message if record.line is None or "://" in place else f"{name}: {message}"
+    return RecordError(record.file, record.line, record.product.product_id, code, named)

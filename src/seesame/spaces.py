@@ -1,0 +1,114 @@
+"""Which spaces there are, which embedder makes their vectors, and which of them answers."""
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import Literal
+
+from seesame.db import spaces as rows
+from seesame.db import work
+from seesame.db.pool import Database
+from seesame.types import Embedder, Space
+
+_log = logging.getLogger(__name__)
+
+Reason = Literal["clip_unavailable", "clip_downloading", "clip_indexing", "no_text_model", "no_index"]
+"""Why an answer is degraded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """The space that answers, its embedder, and why it is not the primary if it is not."""
+
+    space: Space
+    embedder: Embedder
+    degraded_reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceState:
+    """A space with how far it is filled."""
+
+    space: Space
+    vectors: int
+    missing: int
+    index_is_valid: bool | None
+    loaded: bool
+
+
+class Spaces:
+    """Embedders by the key of their space. Vectors of one space meet queries of that space alone."""
+
+    def __init__(self, database: Database, fallback: Embedder) -> None:
+        """Registers the fallback, which always answers."""
+        self._database = database
+        self._lock = threading.Lock()
+        self._embedders: dict[str, Embedder] = {}
+        self._waiting: Reason = "clip_unavailable"
+        self._fallback_key = fallback.identity.key
+        self._add(fallback, "fallback")
+
+    def add(self, embedder: Embedder) -> Space:
+        """Adds the configured model. Its space becomes the primary when every image has its vector there."""
+        return self._add(embedder, "candidate")
+
+    def downloading(self, active: bool) -> None:
+        """Says whether the configured model is on its way, for the reason that answers give."""
+        self._waiting = "clip_downloading" if active else "clip_unavailable"
+
+    def answering(self) -> Answering:
+        """The primary space where its embedder is here, else the fallback."""
+        by_role = {space.role: space for space in self.all()}
+        with self._lock:
+            embedders = dict(self._embedders)
+        primary = by_role.get("primary")
+        if primary is not None and primary.key in embedders:
+            return Answering(primary, embedders[primary.key], None)
+        candidate = by_role.get("candidate")
+        indexing = candidate is not None and candidate.key in embedders
+        reason: Reason = "clip_indexing" if indexing else self._waiting
+        return Answering(by_role["fallback"], embedders[self._fallback_key], reason)
+
+    def live(self) -> list[tuple[Space, Embedder]]:
+        """The spaces that this process can fill, the fallback first: it is the quickest to answer."""
+        with self._lock:
+            embedders = dict(self._embedders)
+        spaces = [space for space in self.all() if space.role != "retired" and space.key in embedders]
+        return [(s, embedders[s.key]) for s in sorted(spaces, key=lambda space: space.role != "fallback")]
+
+    def all(self) -> list[Space]:
+        """Every space that the database knows."""
+        with self._database.transaction() as connection:
+            return rows.list_spaces(connection)
+
+    def states(self) -> list[SpaceState]:
+        """Every space with how far it is filled. Counts all vectors, so it is not for the path of a query."""
+        with self._database.transaction() as connection:
+            return [
+                SpaceState(
+                    space=space,
+                    vectors=rows.count_vectors(connection, space.space_id),
+                    missing=work.count_pending(connection, space.space_id),
+                    index_is_valid=rows.index_is_valid(connection, space.space_id),
+                    loaded=space.key in self._embedders,
+                )
+                for space in rows.list_spaces(connection)
+            ]
+
+    def activate_if_complete(self, space: Space) -> bool:
+        """Lets a candidate answer from now on if it lacks no vector."""
+        if space.role != "candidate":
+            return False
+        with self._database.transaction(timeout_s=60) as connection:
+            activated = rows.activate_if_complete(connection, space.space_id)
+        if activated:
+            _log.info("✅ %s is complete and answers from now on", space.key)
+        return activated
+
+    def _add(self, embedder: Embedder, role: Literal["candidate", "fallback"]) -> Space:
+        with self._database.transaction() as connection:
+            space = rows.register(connection, embedder.identity, role)
+            work.notify(connection)  # every image may lack its vector there
+        with self._lock:
+            self._embedders[space.key] = embedder
+        return space

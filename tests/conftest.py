@@ -1,0 +1,190 @@
+"""Real parts for the tests: PostgreSQL, models, pictures, a running server."""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+
+import httpx2
+import psycopg
+import pytest
+from PIL import Image
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from seesame.application import Application, open_application
+from seesame.cli.serve import serving
+from seesame.db.embedded import EmbeddedPostgres
+from seesame.db.migrate import migrate
+from seesame.db.pool import Database
+from seesame.demo.catalogue import draw_packshots, draw_photo, draw_product, plan_products, write_csv
+from seesame.embedding.local import LocalEmbedder
+from seesame.images import ImageLimits
+from seesame.models.fallback import FallbackModel
+from seesame.records import read_records
+from seesame.settings import Settings
+
+_TEMPLATE = "seesame_template"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Temporary folders of this run's own: pytest closes the shared one to other users at the start of each run,
+    and the PostgreSQL of a run by root is another user."""
+    if config.option.basetemp is None:
+        folder = tempfile.mkdtemp(prefix="seesame-test-")
+        config.option.basetemp = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the converted fallback model is kept for the whole run."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def fallback(cache_dir: Path) -> LocalEmbedder:
+    """The fallback embedder with its real weights."""
+    return LocalEmbedder(FallbackModel.load(cache_dir), limits=ImageLimits())
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """One embedded server for the whole run, with a migrated database to copy."""
+    with EmbeddedPostgres.start(tmp_path_factory.mktemp("postgres")) as server:
+        with psycopg.connect(server.dsn, autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
+        template = Database(make_conninfo(server.dsn, dbname=_TEMPLATE))
+        migrate(template)
+        yield server
+
+
+@contextmanager
+def copied_database(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """A database of one's own, copied from the migrated one; its connection string."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        connection.execute(copy.format(sql.Identifier(name), sql.Identifier(_TEMPLATE)))
+        try:
+            yield make_conninfo(postgres.dsn, dbname=name)
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def shop_settings(dsn: str, folder: Path, cache_dir: Path) -> Iterator[Settings]:
+    """Settings of a shop on a database, on any free port, also for the processes that a test starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # no .env file of the developer's
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("DATABASE_URL", dsn)
+        patch.setenv("SEESAME_DATA_DIR", str(folder / "data"))
+        patch.setenv("SEESAME_CACHE_DIR", str(cache_dir))
+        patch.setenv("SEESAME_PORT", "0")
+        yield Settings.read()
+
+
+@contextmanager
+def served(application: Application) -> Iterator[httpx2.Client]:
+    """A client of a real server, over a real socket."""
+    with serving(application) as server, httpx2.Client(base_url=server.url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def dsn(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """A migrated, empty database of this test's own."""
+    with copied_database(postgres) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def database(dsn: str) -> Iterator[Database]:
+    """An open pool on an empty catalogue."""
+    database = Database(dsn)
+    database.open()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def settings(dsn: str, tmp_path: Path, cache_dir: Path) -> Iterator[Settings]:
+    """Settings of an empty shop of this test's own."""
+    with shop_settings(dsn, tmp_path, cache_dir) as settings:
+        yield settings
+
+
+@pytest.fixture
+def application(settings: Settings) -> Iterator[Application]:
+    """All services on an empty catalogue."""
+    with open_application(settings) as application:
+        yield application
+
+
+@pytest.fixture
+def server(application: Application) -> Iterator[httpx2.Client]:
+    """A client of a server with an empty catalogue."""
+    with served(application) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def shared_server(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path
+) -> Iterator[httpx2.Client]:
+    """A client of one server for all tests of a module: for requests that leave nothing behind."""
+    with (
+        copied_database(postgres) as dsn,
+        shop_settings(dsn, tmp_path_factory.mktemp("shop"), cache_dir) as settings,
+        open_application(settings) as application,
+        served(application) as client,
+    ):
+        yield client
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A running server with a small drawn catalogue."""
+
+    url: str
+    photo: Path
+    photo_product_id: str
+
+
+@pytest.fixture(scope="session")
+def shop(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Shop]:
+    """A part of the sample catalogue, imported and indexed, and a photo of one of its products."""
+    folder = tmp_path_factory.mktemp("sample")
+    shown = "UMB-005"
+    plan = [replace(p, pictures=p.pictures[:1]) for p in plan_products(7) if p.number % 4 == 0 or p.product_id == shown]
+    (folder / "pictures").mkdir()
+    write_csv(folder / "products.csv", plan)
+    for product in plan:
+        sheet = draw_product(product, seed=7)
+        next(draw_packshots(product, sheet, seed=7)).save(folder / product.pictures[0])
+        if product.product_id == shown:
+            draw_photo(product, sheet, seed=7, background="wood").save(folder / "photo.jpg")
+    with (
+        copied_database(postgres) as dsn,
+        shop_settings(dsn, folder, cache_dir) as settings,
+        open_application(settings) as application,
+        serving(application) as server,
+    ):
+        assert application.importer.run(read_records(folder / "products.csv")).errors == []
+        application.indexer.run_once(finish=True)
+        yield Shop(server.url, folder / "photo.jpg", shown)
+
+
+def picture(colour: str = "red", size: tuple[int, int] = (64, 80), *, format: str = "JPEG", spot: int = 0) -> bytes:  # noqa: A002
+    """A small picture; `spot` makes pictures of one colour differ."""
+    image = Image.new("RGB", size, colour)
+    image.paste("white", (4, 4, 8 + spot, 9 + spot))
+    out = BytesIO()
+    image.save(out, format)
+    return out.getvalue()

@@ -1,0 +1,197 @@
+"""Indexing: complete whatever happens to the workers, and to single pictures."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import psycopg
+
+from seesame.application import Application
+from seesame.catalogue import Source
+from seesame.db import work
+from seesame.embedding.local import LocalEmbedder
+from seesame.indexing import Indexer, Progress
+from seesame.pictures import PictureStore
+from seesame.types import Product, ProductImage, Vector
+from tests.conftest import picture
+
+COLOURS = ["red", "green", "blue", "black", "orange", "purple", "brown", "pink", "grey", "teal"]
+
+_WORKER = """
+import sys
+from seesame.application import open_application
+from seesame.indexing import Indexer
+from seesame.pictures import PictureStore
+from seesame.settings import Settings
+with open_application(Settings.read()) as app:
+    pictures = PictureStore(app.settings.data_dir / "pictures")
+    indexer = Indexer(app.database, pictures, app.spaces, batch=4, lease_s=1)
+    indexer.run_once(lambda progress: print(progress.done, flush=True))
+"""
+
+
+def _fill(application: Application, count: int) -> list[ProductImage]:
+    images = []
+    for number in range(count):
+        product_id = f"p{number}"
+        application.catalogue.put_many([Product(product_id)])
+        data = picture(COLOURS[number % len(COLOURS)], spot=number % 50)
+        images.append(application.catalogue.store(product_id, 0, Source(f"{number}.jpg", data)))
+    application.catalogue.publish(images)
+    return images
+
+
+def _indexer(application: Application, *, batch: int = 16, lease_s: float = 60) -> Indexer:
+    pictures = PictureStore(application.settings.data_dir / "pictures")
+    return Indexer(application.database, pictures, application.spaces, batch=batch, lease_s=lease_s)
+
+
+def _vectors(application: Application) -> dict[str, Vector]:
+    with application.database.transaction() as connection:
+        rows = connection.execute("SELECT product_id, image_embedding::real[] FROM seesame.embeddings_1").fetchall()
+    return {product_id: np.asarray(vector, np.float32) for product_id, vector in rows}
+
+
+def test_every_image_gets_its_vector_and_progress_is_told(application: Application, fallback: LocalEmbedder) -> None:
+    """The vectors are those that the embedder makes of the stored pictures."""
+    images = _fill(application, 20)
+    seen: list[Progress] = []
+    (progress,) = _indexer(application, batch=8).run_once(seen.append)
+    assert (progress.done, progress.failed, progress.total) == (20, 0, 20)
+    assert [p.done for p in seen] == [8, 16, 20]
+    vectors = _vectors(application)
+    stored = [PictureStore(application.settings.data_dir / "pictures").read(image.bytes_ref) for image in images]
+    for image, expected in zip(images, fallback.embed_images(stored), strict=True):
+        assert isinstance(expected, np.ndarray)
+        assert float(vectors[image.product_id] @ expected) >= 0.9999
+    assert _indexer(application).run_once()[0].done == 0
+
+
+def test_workers_killed_in_the_middle_lose_and_double_nothing(application: Application) -> None:
+    """Two workers at a time are killed again and again; what they held is claimed again when its lease ends."""
+    images = _fill(application, 120)
+    kills = 0
+    for _ in range(4):
+        workers = [
+            subprocess.Popen([sys.executable, "-c", _WORKER], stdout=subprocess.PIPE, text=True) for _ in range(2)
+        ]
+        for worker in workers:
+            assert worker.stdout is not None
+            worker.stdout.readline()  # it is at work, or has found nothing more to do
+        for worker in workers:
+            kills += worker.poll() is None
+            worker.kill()
+            worker.communicate()
+    assert kills > 0
+    indexer = _indexer(application)
+    with application.database.transaction() as connection:
+        connection.execute("UPDATE seesame.image_work SET leased_until = now() WHERE leased_until IS NOT NULL")
+    indexer.run_once()
+    assert set(_vectors(application)) == {image.product_id for image in images}
+    with application.database.transaction() as connection:
+        assert connection.execute("SELECT count(*) FROM seesame.image_work").fetchone() == (0,)
+
+
+def test_two_at_once_share_the_work(application: Application) -> None:
+    """No image is embedded twice while both live."""
+    _fill(application, 60)
+    indexers = [_indexer(application, batch=4) for _ in range(2)]
+    done: list[int] = []
+    threads = [threading.Thread(target=lambda i=i: done.append(i.run_once()[0].done)) for i in indexers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(done) == 60
+    assert len(_vectors(application)) == 60
+
+
+def test_a_worker_that_was_thought_dead_writes_nothing(application: Application, fallback: LocalEmbedder) -> None:
+    """After its lease ended and another claimed the image, the first one's result is not taken."""
+    (image,) = _fill(application, 1)
+    (space,) = application.spaces.all()
+    slow, quick = (uuid4() for _ in range(2))
+    vector = fallback.embed_images([picture()])[0]
+    assert isinstance(vector, np.ndarray)
+    with application.database.transaction() as connection:
+        (item,) = work.claim(connection, space, slow, limit=1, lease_s=0)
+    with application.database.transaction() as connection:
+        assert work.claim(connection, space, quick, limit=1, lease_s=60) == [item]
+        assert work.finish(connection, space, slow, [(item, vector)]) == 0
+        assert work.finish(connection, space, quick, [(item, vector)]) == 1
+    assert set(_vectors(application)) == {image.product_id}
+
+
+def test_a_bad_picture_stops_nobody_and_can_be_retried(application: Application) -> None:
+    """It fails with its reason, three times at most, and is tried again on request."""
+    images = _fill(application, 10)
+    pictures = application.settings.data_dir / "pictures"
+    gone, broken = pictures / images[2].bytes_ref, pictures / images[5].bytes_ref
+    whole = broken.read_bytes()
+    gone.unlink()
+    broken.write_bytes(whole[:200])
+    indexer = _indexer(application)
+    for attempt in range(1, work.MAX_ATTEMPTS + 1):
+        (progress,) = indexer.run_once()
+        assert progress.failed == 2
+        assert {f.attempts for f in indexer.failures()} == {attempt}
+        with application.database.transaction() as connection:
+            connection.execute(
+                "UPDATE seesame.image_work SET next_try_at = least(next_try_at, now()) WHERE next_try_at < 'infinity'"
+            )
+    assert indexer.run_once()[0].failed == 0
+    assert len(_vectors(application)) == 8
+    assert {(f.product_id, f.error_code) for f in indexer.failures()} == {
+        ("p2", "picture_missing"),
+        ("p5", "image_undecodable"),
+    }
+    broken.write_bytes(whole)
+    assert indexer.retry_failed() == 2
+    assert indexer.run_once()[0].done == 1
+    assert set(_vectors(application)) == {f"p{i}" for i in range(10)} - {"p2"}
+
+
+def test_what_no_list_of_work_knows_is_found(application: Application) -> None:
+    """The work is what lacks a vector: a lost row of work, or a lost vector, is made good."""
+    images = _fill(application, 5)
+    with application.database.transaction() as connection:
+        connection.execute("DELETE FROM seesame.image_work")
+    assert _indexer(application).run_once()[0].done == 5
+    with application.database.transaction() as connection:
+        connection.execute("DELETE FROM seesame.embeddings_1 WHERE product_id = %s", [images[0].product_id])
+    assert _indexer(application).run_once()[0].done == 1
+
+
+def test_it_wakes_when_a_picture_arrives(application: Application) -> None:
+    """A running indexer hears of new work; nobody has to poll for it."""
+    indexer = _indexer(application)
+    thread = threading.Thread(target=indexer.run_forever)
+    with psycopg.connect(application.database.dsn, autocommit=True) as watcher:
+        thread.start()
+        try:
+            _fill(application, 3)
+            for _ in range(200):  # 20 s at most; far less than the poll
+                row = watcher.execute("SELECT count(*) FROM seesame.embeddings_1").fetchone()
+                if row == (3,):
+                    break
+                threading.Event().wait(0.1)
+            assert row == (3,)
+        finally:
+            indexer.stop()
+            thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_deleted_image_leaves_neither_vector_nor_work(application: Application, tmp_path: Path) -> None:
+    """Deleting a product takes all that belongs to it, also while its image waits for its vector."""
+    first, second = _fill(application, 2)
+    _indexer(application).run_once()
+    application.catalogue.delete(first.product_id)
+    application.catalogue.delete_image(second.product_id, second.image_id)
+    with application.database.transaction() as connection:
+        for table in ("embeddings_1", "image_work", "product_images"):
+            assert connection.execute(f"SELECT count(*) FROM seesame.{table}".encode()).fetchone() == (0,), table
+    assert not [p for p in (application.settings.data_dir / "pictures").rglob("*") if p.is_file()]
