@@ -1,0 +1,54 @@
+# All commands work on a fresh machine with Python 3.11 or newer. `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+EXIT ?=
+
+# The demo keeps all it makes in .demo; delete the folder to begin anew.
+DEMO_DIR ?= .demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench lock clean
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+demo: $(VENV)/run.stamp ## draw a sample catalogue, search it by a photo, leave the page up (EXIT=1: stop after the search)
+	@env -u DATABASE_URL SEESAME_DATA_DIR="$(DEMO_DIR)" SEESAME_CACHE_DIR="$(DEMO_DIR)/cache" \
+		$(BIN)/seesame demo $(if $(EXIT),--exit)
+
+test: $(VENV)/dev.stamp ## run the tests; what needs more than this machine has is skipped and named
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev.stamp ## lint, format, types and import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/dev.stamp ## measure, and print a table (PHOTOS=folder with photos.csv for the figures on real photos)
+	@SEESAME_BENCH_PHOTOS="$(PHOTOS)" $(BIN)/python -m bench $(ARGS)
+
+lock: $(VENV)/dev.stamp ## pin all dependencies anew
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header -q -U \
+		-o requirements/run.txt
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header -q -U \
+		-c requirements/run.txt -o requirements/dev.txt
+
+clean: ## delete the environment and what the demo made
+	rm -rf $(VENV) $(DEMO_DIR)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with PYTHON=python3.x")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
+	@echo "Installing the development tools into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,5 @@
+"""`python -m seesame`."""
+
+from seesame.cli import main
+
+main()

@@ -1,0 +1,52 @@
+"""The ASGI application, assembled from an open `Application`."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Response
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+
+from seesame import __version__
+from seesame.api import problems
+from seesame.api.middleware import RequestMiddleware
+from seesame.api.routes import router
+from seesame.application import Application
+
+_ENVELOPE_BYTES = 64 * 1024  # what multipart or JSON puts around a picture
+
+
+class _Revalidated(StaticFiles):
+    """Files that a browser asks for again each time (by ETag), so that it never mixes two versions."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """The file, to be revalidated."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+def create_app(application: Application) -> FastAPI:
+    """The API and the web page on these services."""
+    app = FastAPI(
+        title="Seesame",
+        version=__version__,
+        summary="Visual search for a product catalogue.",
+        docs_url=None,  # its page loads scripts from elsewhere, which the content policy forbids
+        redoc_url=None,
+    )
+    app.state.application = application
+    problems.install(app)
+    max_upload_bytes = application.settings.max_upload_bytes
+    app.add_middleware(RequestMiddleware, max_body_bytes=max_upload_bytes * 4 // 3 + _ENVELOPE_BYTES)
+    app.include_router(router)
+
+    static = Path(str(resources.files("seesame").joinpath("web", "static")))
+    app.mount("/static", _Revalidated(directory=static), name="static")
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(static / "index.html", headers={"Cache-Control": "no-cache"})
+
+    return app

@@ -1,0 +1,92 @@
+"""Errors as `application/problem+json` (RFC 9457). One table says which status an error of ours has."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from seesame import errors
+from seesame.logs import request_id
+
+_log = logging.getLogger(__name__)
+
+STATUS: dict[type[errors.SeesameError], int] = {
+    errors.UnsupportedFormat: 415,
+    errors.ImageTooLarge: 413,
+    errors.ImageUndecodable: 422,
+    errors.UrlNotAllowed: 400,
+    errors.FetchFailed: 422,
+    errors.InvalidInput: 422,
+    errors.NotFound: 404,
+    errors.DatabaseUnavailable: 503,
+    errors.ModelUnavailable: 503,
+    errors.StorageFull: 507,
+}
+
+RETRY_AFTER_S = 2
+
+
+class BodyTooLarge(HTTPException):
+    """The body of a request is over the limit."""
+
+    def __init__(self) -> None:
+        super().__init__(413, "The request is too large.")
+
+
+def problem(status: int, code: str, detail: str, *, fields: list[dict[str, str]] | None = None) -> JSONResponse:
+    """A reply that tells an error."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "request_id": request_id.get(),
+    }
+    if fields:
+        body["errors"] = fields
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else None
+    return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of the application a problem."""
+    app.add_exception_handler(errors.SeesameError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _ours(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, errors.SeesameError)
+    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    if status == 500:
+        return _unexpected(_, error)
+    fields = [{"field": error.field, "message": str(error)}] if isinstance(error, errors.InvalidInput) else None
+    return problem(status, error.code, str(error), fields=fields)
+
+
+def _invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    # The input is not echoed: it may hold NaN, half a surrogate pair or megabytes.
+    fields = [
+        {"field": ".".join(str(part) for part in fault["loc"][1:])[:200], "message": str(fault["msg"])[:200]}
+        for fault in error.errors()[:20]
+    ]
+    return problem(422, "invalid_input", "The request holds values that are not allowed.", fields=fields)
+
+
+def _http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    code = {404: "not_found", 413: "request_too_large"}.get(status, status.phrase.lower().replace(" ", "_"))
+    return problem(status, code, f"{status.phrase}.")
+
+
+def _unexpected(_: Request, error: Exception) -> JSONResponse:
+    _log.error("Unexpected error", exc_info=error)
+    return problem(500, "internal_error", "Something went wrong here; the log has the details.")

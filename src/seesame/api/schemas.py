@@ -1,0 +1,211 @@
+"""What requests hold and what replies look like."""
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+
+from seesame.catalogue import Listing
+from seesame.search import MAX_LIMIT, MAX_OFFSET, MAX_TEXT, Answer
+from seesame.types import Hit, Method, Product, ProductImage
+
+Price = Annotated[Decimal, PlainSerializer(float, return_type=float), Field(ge=0)]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="How many products, at most.")]
+Offset = Annotated[int, Field(ge=0, le=MAX_OFFSET, description="How many products to pass over.")]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ProductIn(_Request):
+    """A product as the shop writes it."""
+
+    title: str = ""
+    description: str = ""
+    category: str | None = None
+    brand: str | None = None
+    price: Price | None = None
+    currency: str | None = Field(default=None, examples=["EUR"])
+    url: str | None = None
+    attributes: dict[str, Any] = {}
+
+    def product(self, product_id: str) -> Product:
+        """The product with its id."""
+        return Product(product_id=product_id, **self.model_dump() | {"price": self.price})
+
+
+class ImageQuery(_Request):
+    """A picture of the catalogue by its id, or any picture in base64."""
+
+    id: UUID | None = None
+    base64: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.id is None) == (self.base64 is None):
+            raise ValueError("either id or base64")
+        return self
+
+
+class OneQuery(_Request):
+    """The subject of a search: one of a picture, words, or a product."""
+
+    image: ImageQuery | None = None
+    text: str | None = Field(default=None, max_length=MAX_TEXT)
+    product_id: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if [self.image, self.text, self.product_id].count(None) != 2:
+            raise ValueError("one of image, text or product_id")
+        return self
+
+
+class SearchIn(_Request):
+    """A search."""
+
+    queries: list[OneQuery] = Field(min_length=1, max_length=1)
+    filter: dict[str, Any] = Field(
+        default={},
+        examples=[{"category": "dresses", "price": {"lte": 100}, "attributes.color": ["red", "blue"]}],
+    )
+    limit: Limit = 10
+    offset: Offset = 0
+
+
+class ImageOut(BaseModel):
+    """A picture of a product. `?size=thumb` behind its URL gives a small one."""
+
+    id: UUID
+    url: str
+    width: int = Field(description="Pixels of the picture as it came.")
+    height: int
+
+    @classmethod
+    def of(cls, image: ProductImage) -> Self:
+        """From a stored image."""
+        return cls(id=image.image_id, url=f"/v1/images/{image.image_id}", width=image.width, height=image.height)
+
+
+class ProductOut(BaseModel):
+    """A product."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    product_id: str
+    title: str
+    description: str
+    category: str | None
+    brand: str | None
+    price: Price | None
+    currency: str | None
+    url: str | None
+    attributes: dict[str, Any]
+
+
+class ListingOut(ProductOut):
+    """A product with its pictures."""
+
+    images: list[ImageOut]
+
+    @classmethod
+    def of(cls, listing: Listing) -> Self:
+        """From the catalogue."""
+        product = ProductOut.model_validate(listing.product).model_dump()
+        return cls(**product, images=[ImageOut.of(image) for image in listing.images])
+
+
+class ProductsOut(BaseModel):
+    """Some products, and how many there are."""
+
+    products: list[ListingOut]
+    total: int
+
+
+class ResultOut(BaseModel):
+    """A product found."""
+
+    product_id: str
+    similarity: float | None = Field(description="Cosine, 1.0 the same picture; null where words were matched.")
+    image: ImageOut | None = Field(description="The picture that matched best.")
+    product: ProductOut
+
+    @classmethod
+    def of(cls, hit: Hit) -> Self:
+        """From a search."""
+        return cls(
+            product_id=hit.product.product_id,
+            similarity=None if hit.similarity is None else round(hit.similarity, 4),
+            image=ImageOut.of(hit.image) if hit.image else None,
+            product=ProductOut.model_validate(hit.product),
+        )
+
+
+class MethodOut(BaseModel):
+    """How products were found."""
+
+    method: Method
+    exhausted: bool = Field(description="No more products follow.")
+
+
+class AnswerOut(BaseModel):
+    """Products found, best first."""
+
+    query_id: str
+    took_ms: float
+    degraded: bool = Field(description="Whether a smaller model or plain words answered.")
+    degraded_reason: str | None
+    space: str
+    search: MethodOut
+    results: list[ResultOut]
+
+    @classmethod
+    def of(cls, answer: Answer, query_id: str) -> Self:
+        """From the search service."""
+        return cls(
+            query_id=query_id,
+            took_ms=round(answer.took_ms, 1),
+            degraded=answer.degraded_reason is not None,
+            degraded_reason=answer.degraded_reason,
+            space=answer.space,
+            search=MethodOut(method=answer.page.method, exhausted=answer.page.exhausted),
+            results=[ResultOut.of(hit) for hit in answer.page.hits],
+        )
+
+
+class CategoryOut(BaseModel):
+    """A category and how many products it has."""
+
+    name: str
+    count: int
+
+
+class SpaceOut(BaseModel):
+    """A space and how far it is filled."""
+
+    key: str
+    role: Literal["primary", "fallback", "candidate", "retired"]
+    vectors: int
+    missing: int
+
+
+class StatsOut(BaseModel):
+    """What the catalogue holds and what answers."""
+
+    products: int
+    images: int
+    categories: list[CategoryOut]
+    spaces: list[SpaceOut]
+    answers_from: str
+    degraded_reason: str | None
+
+
+class HealthOut(BaseModel):
+    """Whether the parts work."""
+
+    status: Literal["ok", "degraded", "down"]
+    database: Literal["ok", "down"]
+    answers_from: str | None
+    degraded_reason: str | None

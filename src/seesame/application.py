@@ -1,0 +1,148 @@
+"""Puts the parts together from the settings, for every entrypoint."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from seesame.catalogue import Catalogue
+from seesame.db.embedded import EmbeddedPostgres
+from seesame.db.migrate import migrate
+from seesame.db.pool import Database
+from seesame.embedding.local import LocalEmbedder
+from seesame.errors import ModelUnavailable
+from seesame.fetch import Fetcher, FetchPolicy
+from seesame.images import ImageLimits
+from seesame.importing import Importer
+from seesame.indexing import Indexer
+from seesame.models import hub
+from seesame.models.clip import ClipModel
+from seesame.models.fallback import FallbackModel
+from seesame.pictures import PictureStore
+from seesame.search import Search
+from seesame.settings import Settings
+from seesame.spaces import Spaces
+from seesame.types import Space
+
+_log = logging.getLogger(__name__)
+
+_RETRY_S = (60, 300, 1800)  # between attempts to download the model; the last repeats
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """All services of one process, on one database."""
+
+    settings: Settings
+    database: Database
+    catalogue: Catalogue
+    spaces: Spaces
+    search: Search
+    indexer: Indexer
+    importer: Importer
+
+    def load_model(self) -> Space | None:
+        """Adds the configured model if it is in the cache; its space, or None.
+
+        Raises:
+            ModelNotFound: the configured name is no model.
+            ModelInvalid: the files are not a usable model.
+        """
+        settings = self.settings
+        folder = hub.locate(settings.model, cache_dir=settings.cache_dir, precision=settings.precision)
+        if folder is None:
+            return None
+        model = ClipModel.load(folder, name=settings.model, precision=settings.precision)
+        space = self.spaces.add(LocalEmbedder(model, limits=image_limits(settings)))
+        _log.info("✅ CLIP feature extraction successful: %d dimensions (%s)", space.dimensions, space.key)
+        return space
+
+    def fetch_model(self, stop: threading.Event) -> None:
+        """Loads the configured model, downloading it first where it is not in the cache; tries until `stop`.
+
+        Searches go on in the fallback space meanwhile.
+        """
+        for attempt in range(1_000_000):
+            try:
+                if self.load_model() is not None:
+                    return
+                self.spaces.downloading(True)
+                _log.info("Downloading %s; until it is here the fallback model answers", self.settings.model)
+                hub.pull(
+                    self.settings.model,
+                    cache_dir=self.settings.cache_dir,
+                    precision=self.settings.precision,
+                    progress=_log_download(self.settings.model),
+                )
+                continue
+            except ModelUnavailable as error:
+                wait_s = _RETRY_S[min(attempt, len(_RETRY_S) - 1)]
+                _log.warning("⚠️ %s The fallback model answers; next try in %d s.", error, wait_s)
+            finally:
+                self.spaces.downloading(False)
+            if stop.wait(wait_s):
+                return
+
+
+@contextmanager
+def open_application(settings: Settings) -> Iterator[Application]:
+    """Starts or joins the database, brings its schema up to date and opens the services on it.
+
+    Raises:
+        DatabaseUnavailable: not reached, or the embedded one does not come up.
+        DatabaseUnsuitable: too old, or the user may not create the schema.
+    """
+    limits = image_limits(settings)
+    with ExitStack() as stack:
+        database = stack.enter_context(open_database(settings))
+        migrate(database)
+        pictures = PictureStore(settings.data_dir / "pictures")
+        catalogue = Catalogue(database, pictures, limits=limits)
+        fallback = LocalEmbedder(FallbackModel.load(settings.cache_dir), limits=limits)
+        spaces = Spaces(database, fallback)
+        fetcher = stack.enter_context(
+            Fetcher(FetchPolicy(max_bytes=limits.max_bytes, allowed_hosts=settings.image_hosts))
+        )
+        yield Application(
+            settings=settings,
+            database=database,
+            catalogue=catalogue,
+            spaces=spaces,
+            search=Search(database, spaces, catalogue),
+            indexer=Indexer(database, pictures, spaces),
+            importer=Importer(catalogue, fetcher, limits=limits),
+        )
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[Database]:
+    """The database of the settings, or the embedded one where they name none."""
+    with ExitStack() as stack:
+        if settings.database_url is None:
+            dsn = stack.enter_context(EmbeddedPostgres.start(settings.data_dir)).dsn
+        else:
+            dsn = settings.database_url.get_secret_value()
+        database = Database(dsn)
+        stack.callback(database.close)
+        database.open()
+        yield database
+
+
+def image_limits(settings: Settings) -> ImageLimits:
+    """What a picture may measure."""
+    return ImageLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
+
+
+def _log_download(name: str) -> Callable[[int, int], None]:
+    """Logs every tenth of a download."""
+    logged = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal logged
+        tenth = 10 * done // total if total else 0
+        if tenth > logged:
+            logged = tenth
+            _log.info("Downloading %s: %d of %d MB", name, done // 1_000_000, total // 1_000_000)
+
+    return progress

@@ -1,0 +1,152 @@
+"""`seesame import`, `seesame index`, `seesame search`."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from seesame.api.schemas import AnswerOut
+from seesame.application import Application, open_application
+from seesame.cli import tables
+from seesame.errors import InvalidInput, ModelError
+from seesame.importing import Summary
+from seesame.indexing import Progress
+from seesame.logs import configure_logging
+from seesame.records import count_records, read_records
+from seesame.search import Query
+from seesame.settings import Settings
+from seesame.types import Clause
+
+_err = Console(stderr=True)
+
+
+def import_(
+    paths: Annotated[list[Path], typer.Argument(help="Folders of pictures, .csv or .jsonl files.")],
+    index_after: Annotated[bool, typer.Option("--index/--no-index", help="Embed the new pictures as well.")] = True,
+) -> None:
+    """Bring products and their pictures into the catalogue. Running it again changes only what changed.
+
+    In a folder each picture is a product, and the name of the first sub-folder is its category. A table has the
+    columns product_id, title, description, category, brand, price, currency, url, image (a path or a URL; several as
+    `images`, parted by |); every other column becomes an attribute. Ends with exit code 1 if a line failed; all
+    others are imported.
+    """
+    with _opened() as application:
+        summary = import_paths(application, paths)
+        tables.import_summary(_err, summary)
+        if index_after:
+            index_all(application)
+    if summary.errors:
+        raise typer.Exit(1)
+
+
+def index(
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try images that failed once more.")] = False,
+) -> None:
+    """Compute the vectors that images lack, in every space whose model is here."""
+    with _opened() as application:
+        if retry_failed:
+            _err.print(f"{application.indexer.retry_failed()} images are tried again.")
+        if not any(progress.done or progress.failed for progress in index_all(application)):
+            _err.print("Every image has its vector.")
+        failures = application.indexer.failures()
+        for failure in failures:
+            _err.print(f"[red]✗[/] {failure.product_id} {failure.image_id}: {failure.error_code}", highlight=False)
+    if failures:
+        raise typer.Exit(1)
+
+
+def search(
+    photo: Annotated[Path | None, typer.Argument(help="A picture.", show_default=False)] = None,
+    text: Annotated[str | None, typer.Option(help="Words instead of a picture.")] = None,
+    similar_to: Annotated[str | None, typer.Option(help="A product's id instead of a picture.")] = None,
+    limit: Annotated[int, typer.Option(help="How many products, at most.")] = 10,
+    category: Annotated[list[str] | None, typer.Option(help="Only products of this category; may repeat.")] = None,
+    max_price: Annotated[float | None, typer.Option(help="Only products of at most this price.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as the API gives it.")] = False,
+) -> None:
+    """Find products that look like a picture, a description or another product."""
+    if sum(subject is not None for subject in (photo, text, similar_to)) != 1:
+        raise InvalidInput("photo", "Name one of: a picture, --text, --similar-to.")
+    query = Query(_clauses(category, max_price), limit=limit)
+    console = Console()
+    with _opened() as application:
+        if photo is not None:
+            answer = application.search.by_photo(_read(photo), query)
+        elif text is not None:
+            answer = application.search.by_text(text, query)
+        else:
+            assert similar_to is not None
+            answer = application.search.like_product(similar_to, query)
+        if as_json:
+            console.print_json(json.dumps(AnswerOut.of(answer, "").model_dump(mode="json", exclude={"query_id"})))
+            return
+        if answer.page.hits:
+            console.print(tables.results(console, answer, application.catalogue))
+        console.print(tables.caption(answer), style="dim", highlight=False)
+
+
+def import_paths(application: Application, paths: list[Path]) -> Summary:
+    """Imports paths with a progress bar."""
+    readers = [read_records(path) for path in paths]
+    total = sum(count_records(path) for path in paths)
+    done = 0
+    with tables.bar(_err, "Importing", "products") as show:
+
+        def progressed(count: int) -> None:
+            nonlocal done
+            done += count
+            show(done, max(total, done))
+
+        return application.importer.run(itertools.chain.from_iterable(readers), progressed)
+
+
+def index_all(application: Application) -> list[Progress]:
+    """Indexes what lacks a vector, with a progress bar a space."""
+    spaces: dict[str, Progress] = {}
+    with tables.bar(_err, "Indexing", "images") as show:
+
+        def progressed(progress: Progress) -> None:
+            spaces[progress.space] = progress
+            done = sum(p.done + p.failed for p in spaces.values())
+            show(done, max(done, sum(p.total for p in spaces.values())))
+
+        progress = application.indexer.run_once(progressed, finish=True)
+        total = max(1, sum(p.total for p in progress))
+        show(total, total)  # other workers may have done a part
+        return progress
+
+
+@contextmanager
+def _opened() -> Iterator[Application]:
+    """The application, with its model loaded where it is in the cache."""
+    settings = Settings.read()
+    configure_logging(settings.log_level, settings.log_format)
+    with open_application(settings) as application:
+        try:
+            application.load_model()
+        except ModelError as error:
+            _err.print(f"[yellow]Note:[/] {error} The built-in model answers.", highlight=False)
+        yield application
+
+
+def _clauses(categories: list[str] | None, max_price: float | None) -> tuple[Clause, ...]:
+    clauses = []
+    if categories:
+        clauses.append(Clause("category", any_of=tuple(categories)))
+    if max_price is not None:
+        clauses.append(Clause("price", upper=Decimal(str(max_price))))
+    return tuple(clauses)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInput("photo", f"Cannot read {str(path)!r}: {error.strerror}.") from error

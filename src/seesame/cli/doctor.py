@@ -1,0 +1,81 @@
+"""`seesame doctor`: what is installed, what answers, what is missing."""
+
+import platform
+from importlib import metadata
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from seesame import __version__
+from seesame.application import Application, open_application
+from seesame.cli.tables import REASONS
+from seesame.db.migrate import pgvector_version
+from seesame.errors import ModelError
+from seesame.settings import Settings
+
+_LIBRARIES = ("onnxruntime", "pillow", "psycopg", "numpy")
+
+
+def doctor() -> None:
+    """Check the installation, the database and the spaces. Exit code 1 if something needs a hand."""
+    settings = Settings.read()
+    console = Console()
+    faults: list[str] = []
+    table = Table(box=None, show_header=False, pad_edge=False)
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in _LIBRARIES)
+    table.add_row("Seesame", f"{__version__} on Python {platform.python_version()} ({versions})")
+    table.add_row("settings", f"model {settings.model}, precision {settings.precision}")
+    table.add_row("data", str(settings.data_dir))
+    with open_application(settings) as application:
+        try:
+            loaded = application.load_model() is not None
+            note = "loaded" if loaded else f"not here; get it with: seesame models pull {settings.model}"
+        except ModelError as error:
+            note = str(error)
+            faults.append(note)
+        table.add_row("model", note)
+        _database_rows(application, table)
+        faults += _space_rows(application, table)
+        failures = application.indexer.failures(limit=1000)
+        if failures:
+            faults.append(f"{len(failures)} images failed; see and retry them with: seesame index --retry-failed")
+    console.print(table)
+    for fault in faults:
+        console.print(f"[yellow]⚠[/]  {fault}", highlight=False)
+    if faults:
+        raise typer.Exit(1)
+    console.print("[green]✓[/] All is well.")
+
+
+def _database_rows(application: Application, table: Table) -> None:
+    with application.database.transaction() as connection:
+        kind = "embedded" if application.settings.database_url is None else "DATABASE_URL"
+        version = connection.info.server_version
+        table.add_row("PostgreSQL", f"{version // 10_000}.{version % 10_000} ({kind})")
+        pgvector = pgvector_version(connection)
+    table.add_row("pgvector", pgvector or "not available: search is exact")
+    products, images = application.catalogue.totals()
+    table.add_row("catalogue", f"{products:,} products, {images:,} images")
+
+
+def _space_rows(application: Application, table: Table) -> list[str]:
+    faults = []
+    for state in application.spaces.states():
+        space = state.space
+        index = {True: "HNSW index", False: "invalid index", None: "no index"}[state.index_is_valid]
+        if space.role != "retired":
+            table.add_row(
+                f"space ({space.role})",
+                f"{space.key}: {state.vectors:,} vectors, {state.missing:,} images without one, {index}",
+            )
+            if state.missing and state.loaded:
+                faults.append(f"{state.missing:,} images lack their vector in {space.key}; run: seesame index")
+            if state.index_is_valid is False:
+                faults.append(
+                    f"The index of {space.key} is invalid; run: REINDEX TABLE seesame.embeddings_{space.space_id}"
+                )
+    answering = application.spaces.answering()
+    reason = f" ({REASONS[answering.degraded_reason]})" if answering.degraded_reason else ""
+    table.add_row("answers from", f"{answering.space.key}{reason}")
+    return faults

@@ -1,0 +1,300 @@
+"""The HTTP API over a real socket: what it gives, and what bad input gets."""
+
+import base64
+import json
+import socket
+from typing import Any
+
+import httpx2
+import pytest
+
+from seesame.application import Application
+from tests.conftest import picture
+
+COLOURS = ["red", "green", "blue", "black", "orange"]
+
+
+@pytest.fixture
+def filled(server: httpx2.Client, application: Application) -> httpx2.Client:
+    """Five products with a picture each, indexed."""
+    for number, colour in enumerate(COLOURS):
+        texts = {"title": f"A {colour} thing", "category": "things", "currency": "EUR"}
+        body = {**texts, "price": 10.5 + number, "attributes": {"color": colour}}
+        assert server.put(f"/v1/products/{colour}", json=body).status_code == 201
+        reply = server.post(f"/v1/products/{colour}/images", files={"image": picture(colour)})
+        assert reply.status_code == 201, reply.text
+    application.indexer.run_once(finish=True)  # beside the server's own indexer
+    return server
+
+
+def _ids(reply: httpx2.Response) -> list[str]:
+    assert reply.status_code == 200, reply.text
+    return [result["product_id"] for result in reply.json()["results"]]
+
+
+def _problem(reply: httpx2.Response, status: int, code: str) -> dict[str, Any]:
+    assert (reply.status_code, reply.headers["content-type"]) == (status, "application/problem+json"), reply.text
+    body: dict[str, Any] = reply.json()
+    assert body["code"] == code
+    assert body["status"] == status
+    assert body["request_id"] == reply.headers["x-request-id"]
+    for leak in ("Traceback", "psycopg", "/tmp", "PIL", 'File "'):
+        assert leak not in reply.text
+    return body
+
+
+def test_a_photo_finds_its_product_and_the_answer_says_how(filled: httpx2.Client) -> None:
+    """Similarity 1 for the same picture, the space, the method, and that the fallback answered."""
+    reply = filled.post("/v1/search/image", files={"image": picture("blue")}, data={"limit": "3"})
+    assert _ids(reply)[0] == "blue"
+    answer = reply.json()
+    assert answer["results"][0]["similarity"] == pytest.approx(1.0, abs=0.03)
+    assert len(answer["results"]) == 3
+    assert (answer["degraded"], answer["degraded_reason"]) == (True, "clip_unavailable")
+    assert answer["space"].startswith("efficientnet-lite0@")
+    assert answer["search"] == {"method": "exact", "exhausted": False}
+    assert answer["results"][0]["product"]["price"] == 12.5
+
+
+def test_a_search_takes_a_picture_words_or_a_product(filled: httpx2.Client) -> None:
+    """The subjects of POST /v1/search, with a filter and an offset."""
+    encoded = base64.b64encode(picture("green")).decode()
+    image = {"image": {"base64": encoded}}
+    assert _ids(filled.post("/v1/search", json={"queries": [image]}))[0] == "green"
+    assert _ids(filled.post("/v1/search", json={"queries": [{"text": "orange thing"}]}))[0] == "orange"
+    similar = filled.post("/v1/search", json={"queries": [{"product_id": "red"}], "limit": 200})
+    assert sorted(_ids(similar)) == sorted(set(COLOURS) - {"red"})
+    assert similar.json()["search"]["exhausted"] is True
+    stored = filled.get("/v1/products/black").json()["images"][0]["id"]
+    by_id = filled.post("/v1/search", json={"queries": [{"image": {"id": stored}}]})
+    assert _ids(by_id)[0] == "black"
+    narrow = {"attributes.color": ["red", "blue"], "price": {"lt": 12}}
+    assert _ids(filled.post("/v1/search", json={"queries": [image], "filter": narrow})) == ["red"]
+    all_five = _ids(filled.post("/v1/search", json={"queries": [image]}))
+    assert _ids(filled.post("/v1/search", json={"queries": [image], "limit": 2, "offset": 2})) == all_five[2:4]
+
+
+def test_more_like_a_product_takes_a_filter(filled: httpx2.Client) -> None:
+    """GET similar never gives the product itself."""
+    reply = filled.get("/v1/products/red/similar", params={"limit": 2, "filter": '{"price": {"gte": 13}}'})
+    assert set(_ids(reply)) == {"black", "orange"}
+    _problem(filled.get("/v1/products/none/similar"), 404, "not_found")
+
+
+def test_products_are_written_read_listed_and_deleted(filled: httpx2.Client) -> None:
+    """The life of a product, whose id may hold a slash."""
+    assert filled.put("/v1/products/a/b", json={"title": "one"}).status_code == 201
+    assert filled.put("/v1/products/a/b", json={"title": "two"}).status_code == 200
+    assert filled.get("/v1/products/a/b").json()["title"] == "two"
+    listed = filled.get("/v1/products", params={"limit": 2}).json()
+    assert (len(listed["products"]), listed["total"]) == (2, 6)
+    some = filled.get("/v1/products", params={"filter": '{"category": "things"}'}).json()
+    assert some["total"] == 5
+    assert filled.delete("/v1/products/a/b").status_code == 204
+    _problem(filled.get("/v1/products/a/b"), 404, "not_found")
+    _problem(filled.delete("/v1/products/a/b"), 404, "not_found")
+    image = filled.get("/v1/products/red").json()["images"][0]["id"]
+    assert filled.delete(f"/v1/products/red/images/{image}").status_code == 204
+    assert filled.get(f"/v1/images/{image}").status_code == 404
+
+
+def test_pictures_are_served_re_encoded_with_safe_headers(filled: httpx2.Client) -> None:
+    """A polyglot is stored as a plain JPEG; thumbnails are small; neither may be sniffed as a page."""
+    polyglot = picture("red", (900, 600), format="GIF") + b"<script>alert(1)</script>"
+    made = filled.post("/v1/products/red/images", files={"image": ("x.html", polyglot, "text/html")}).json()
+    assert (made["width"], made["height"]) == (900, 600)
+    full = filled.get(made["url"])
+    thumb = filled.get(made["url"], params={"size": "thumb"})
+    assert full.content[:3] == thumb.content[:3] == b"\xff\xd8\xff"
+    assert b"script" not in full.content
+    assert len(thumb.content) < len(full.content)
+    assert full.headers["content-type"] == "image/jpeg"
+    assert full.headers["x-content-type-options"] == "nosniff"
+    assert "immutable" in full.headers["cache-control"]
+
+
+def test_the_page_health_and_stats_are_there(filled: httpx2.Client) -> None:
+    """What operators and browsers ask for."""
+    page = filled.get("/")
+    assert page.status_code == 200
+    assert "text/html" in page.headers["content-type"]
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert filled.get("/health/live").json() == {"status": "ok"}
+    assert filled.get("/health/ready").status_code == 200
+    assert filled.get("/health").json()["status"] == "degraded"
+    stats = filled.get("/v1/stats").json()
+    assert (stats["products"], stats["images"]) == (5, 5)
+    assert stats["categories"] == [{"name": "things", "count": 5}]
+    assert filled.get("/openapi.json").json()["info"]["title"] == "Seesame"
+    assert filled.get("/health", headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
+    assert filled.get("/health", headers={"X-Request-ID": "no no"}).headers["x-request-id"] != "no no"
+
+
+PICTURES = {
+    "empty": (b"", 422, "image_undecodable"),
+    "cut": (picture()[:300], 422, "image_undecodable"),
+    "text": (b"hello", 415, "unsupported_format"),
+    "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 415, "unsupported_format"),
+    "wide": (picture(size=(20_000, 1), format="PNG"), 413, "image_too_large"),
+    "bytes": (picture() + b"\0" * (10 * 1024 * 1024), 413, "image_too_large"),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_bad_picture_gets_its_code_in_every_way_in(shared_server: httpx2.Client, name: str) -> None:
+    """As a photo to search by, in base64, and as a product's picture; a good one succeeds at once after."""
+    data, status, code = PICTURES[name]
+    shared_server.put("/v1/products/a", json={})
+    _problem(shared_server.post("/v1/search/image", files={"image": data}), status, code)
+    _problem(shared_server.post("/v1/products/a/images", files={"image": data}), status, code)
+    encoded = base64.b64encode(data).decode()
+    _problem(shared_server.post("/v1/search", json={"queries": [{"image": {"base64": encoded}}]}), status, code)
+    assert shared_server.post("/v1/search/image", files={"image": picture()}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"limit": "-1"},
+        {"limit": "0"},
+        {"limit": "1000000000"},
+        {"limit": "1.5"},
+        {"limit": "x"},
+        {"limit": "NaN"},
+        {"limit": "Infinity"},
+        {"limit": "²"},
+        {"limit": "9" * 10_000},
+        {"offset": "-1"},
+        {"offset": "1000000000000"},
+        {"filter": "{"},
+        {"filter": "[]"},
+        {"filter": "[" * 50_000},
+        {"filter": '{"price": {"lte": NaN}}'},
+        {"filter": '{"category": "\\u0000"}'},
+        {"filter": '{"category": "\\ud800"}'},
+        {"filter": '{"nothing": 1}'},
+        {"filter": json.dumps({f"attributes.a{i}": "x" for i in range(10_000)})},
+    ],
+    ids=lambda fields: str(fields)[:40],
+)
+def test_bad_parameters_are_422_in_every_way_in(shared_server: httpx2.Client, fields: dict[str, str]) -> None:
+    """In form fields of a search by photo, in the URL of a list, and of a search for the similar."""
+    reply = shared_server.post("/v1/search/image", files={"image": picture()}, data=fields)
+    _problem(reply, 422, "invalid_input")
+    if len(next(iter(fields.values()))) < 5_000:  # longer lines are refused by the HTTP parser
+        _problem(shared_server.get("/v1/products", params=fields), 422, "invalid_input")
+        _problem(shared_server.get("/v1/products/x/similar", params=fields), 422, "invalid_input")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{}",
+        '{"queries": []}',
+        '{"queries": [{}]}',
+        '{"queries": [{"text": "a", "product_id": "b"}]}',
+        '{"queries": [{"text": "a"}, {"text": "b"}]}',
+        '{"queries": [{"text": ""}]}',
+        '{"queries": [{"text": "   "}]}',
+        '{"queries": [{"text": "\\u0000"}]}',
+        '{"queries": [{"text": "\\ud800"}]}',
+        '{"queries": [{"text": "' + "x" * 1_000_000 + '"}]}',
+        '{"queries": [{"text": "a"}], "limit": NaN}',
+        '{"queries": [{"text": "a"}], "limit": 1.5}',
+        '{"queries": [{"text": "a"}], "limit": 0}',
+        '{"queries": [{"text": "a"}], "offset": 1e12}',
+        '{"queries": [{"text": "a"}], "filter": {"price": {"lte": Infinity}}}',
+        '{"queries": [{"text": "a"}], "colour": "red"}',
+        '{"queries": [{"image": {"base64": "%%%"}}]}',
+        '{"queries": [{"image": {"id": "not-a-uuid"}}]}',
+        '{"queries": [{"image": {}}]}',
+    ],
+    ids=lambda body: body[:50],
+)
+def test_bad_bodies_of_a_search_are_422(shared_server: httpx2.Client, body: str) -> None:
+    """Wrong subjects, wrong numbers, strings that cannot be stored; never a 500 for echoing NaN."""
+    reply = shared_server.post("/v1/search", content=body, headers={"Content-Type": "application/json"})
+    _problem(reply, 422, "invalid_input")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"title": "\\u0000"}',
+        '{"title": 5}',
+        '{"price": -1}',
+        '{"price": NaN}',
+        '{"price": "1e999999999"}',
+        '{"currency": "euro"}',
+        '{"attributes": {"a": NaN}}',
+        '{"attributes": {"a\\u0000": 1}}',
+        '{"attributes": {"a": {"b": {"c": {"d": {"e": {"f": 1}}}}}}}',
+        '{"titel": "typo"}',
+    ],
+)
+def test_bad_products_are_422(shared_server: httpx2.Client, body: str) -> None:
+    """What cannot be stored is refused by field."""
+    reply = shared_server.put("/v1/products/bad", content=body, headers={"Content-Type": "application/json"})
+    assert _problem(reply, 422, "invalid_input")["errors"]
+    assert shared_server.get("/v1/products/bad").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/products/%00",
+        "/v1/products/%ff",
+        "/v1/products/..%2f..%2fetc",
+        "/v1/products/';DROP TABLE x--",
+        "/v1/products/" + "x" * 10_000,
+        "/v1/images/%2e%2e",
+        "/v1/nothing",
+        "/static/..%2f..%2fapp.py",
+        "/static/%2e%2e/%2e%2e/errors.py",
+    ],
+)
+def test_strange_paths_are_not_found_or_refused(shared_server: httpx2.Client, path: str) -> None:
+    """Ids are taken literally; no path leads out of the static files."""
+    assert shared_server.get(path).status_code in (404, 422)
+    assert shared_server.get("/health/live").status_code == 200
+
+
+def test_bodies_are_counted_as_they_arrive(shared_server: httpx2.Client) -> None:
+    """A body without an honest length is cut at the limit; an encoded one is refused before it is inflated."""
+    block = b"\0" * 1_000_000
+    endless = shared_server.post(
+        "/v1/search", content=(block for _ in range(100)), headers={"Content-Type": "application/json"}
+    )
+    _problem(endless, 413, "request_too_large")
+    _problem(
+        shared_server.post(
+            "/v1/search/image",
+            content=(block for _ in range(100)),
+            headers={"Content-Type": "multipart/form-data; boundary=x"},
+        ),
+        400,
+        "bad_request",
+    )
+    claimed = {"Content-Length": "99999999999", "Content-Type": "application/json"}
+    host, port = shared_server.base_url.host, shared_server.base_url.port
+    with socket.create_connection((host, port or 80), timeout=10) as connection:
+        head = "".join(f"{name}: {value}\r\n" for name, value in claimed.items())
+        connection.sendall(f"POST /v1/search HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
+    gzipped = shared_server.post("/v1/search", content=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+    _problem(gzipped, 415, "unsupported_encoding")
+
+
+def test_bad_forms_are_refused(shared_server: httpx2.Client) -> None:
+    """No part, two parts, a text where the file should be, too many fields, no boundary."""
+    _problem(shared_server.post("/v1/search/image", data={"limit": "3"}), 422, "invalid_input")
+    two = [("image", picture()), ("image", picture())]
+    assert shared_server.post("/v1/search/image", files=two).status_code in (400, 422)
+    _problem(shared_server.post("/v1/search/image", files={"image": (None, "text")}), 422, "invalid_input")
+    many = {f"f{i}": "x" for i in range(1_001)}
+    _problem(shared_server.post("/v1/search/image", files={"image": picture()}, data=many), 400, "bad_request")
+    headers = {"Content-Type": "multipart/form-data"}
+    assert shared_server.post("/v1/search/image", content=b"x", headers=headers).status_code in (400, 422)
+    assert (
+        shared_server.post("/v1/search/image", files={"image": ("a.txt", picture(), "text/plain")}).status_code == 200
+    )
