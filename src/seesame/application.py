@@ -101,6 +101,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
         catalogue = Catalogue(database, pictures, limits=limits)
         fallback = LocalEmbedder(FallbackModel.load(settings.cache_dir), limits=limits)
         spaces = Spaces(database, fallback)
+        stack.callback(spaces.close)
         fetcher = stack.enter_context(
             Fetcher(FetchPolicy(max_bytes=limits.max_bytes, allowed_hosts=settings.image_hosts))
         )

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import platformdirs
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from seesame.errors import SettingsError
+from seesame.fetch import Fetcher, FetchPolicy
 
 _PREFIX = "SEESAME_"
 
@@ -65,10 +66,20 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise SettingsError(_explain(cls.variables(), error)) from error
 
+    @field_validator("allowed_image_hosts")
+    @classmethod
+    def _hosts(cls, text: str) -> str:
+        Fetcher(FetchPolicy(allowed_hosts=_parted(text))).close()  # raises ValueError for what is no host
+        return text
+
     @property
     def image_hosts(self) -> frozenset[str]:
         """Hosts that pictures may be fetched from although their addresses are private."""
-        return frozenset(host.strip().lower() for host in self.allowed_image_hosts.split(",") if host.strip())
+        return _parted(self.allowed_image_hosts)
+
+
+def _parted(hosts: str) -> frozenset[str]:
+    return frozenset(host.strip().lower() for host in hosts.split(",") if host.strip())
 
 
 def _explain(variables: dict[str, str], error: ValidationError) -> str:

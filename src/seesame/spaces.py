@@ -105,6 +105,11 @@ class Spaces:
             _log.info("✅ %s is complete and answers from now on", space.key)
         return activated
 
+    def close(self) -> None:
+        """Closes all embedders."""
+        for embedder in self._embedders.values():
+            embedder.close()
+
     def _add(self, embedder: Embedder, role: Literal["candidate", "fallback"]) -> Space:
         with self._database.transaction() as connection:
             space = rows.register(connection, embedder.identity, role)

@@ -53,6 +53,9 @@ class Embedder(Protocol):
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, one row a text, in the same space as the pictures."""
 
+    def close(self) -> None:
+        """Finishes what was accepted and gives back its threads."""
+
 
 @dataclass(frozen=True, slots=True)
 class Product:

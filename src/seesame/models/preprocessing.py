@@ -22,6 +22,9 @@ Margins = Literal["floor", "even"]
 MAX_SIDE = 4096
 """No published model takes more; a larger number in a file is a mistake, or meant to exhaust the memory."""
 
+_SLENDER = 4
+"""How many times longer than its crop a resized picture may be before only the crop is computed."""
+
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _HALF = (0.5, 0.5, 0.5)
@@ -96,11 +99,7 @@ class Preprocessing:
         return tensor
 
     def fit(self, image: Image.Image) -> Image.Image:
-        """The RGB picture resized and cropped to `size`.
-
-        Only the part that the crop keeps is ever computed: a picture of 16,384 by 1 pixels would otherwise be resized
-        to millions of columns, of which 224 are used.
-        """
+        """The RGB picture resized and cropped to `size`."""
         image = image if image.mode == "RGB" else image.convert("RGB")
         height, width = self._resized(image.height, image.width)
         if self.crop is None:
@@ -108,9 +107,14 @@ class Preprocessing:
         top, rows = self._window(height, self.crop[0])
         left, columns = self._window(width, self.crop[1])
         y, x = max(top, 0), max(left, 0)
-        box = (x * image.width / width, y * image.height / height,
-               (x + columns) * image.width / width, (y + rows) * image.height / height)  # fmt: skip
-        part = image.resize((columns, rows), self.interpolation, box=box)
+        if max(height / rows, width / columns) > _SLENDER:
+            # Only the part that the crop keeps is computed: 16,384 by 1 pixels would otherwise become millions of
+            # columns, of which 224 are used. Pillow rounds this a little differently, so only where it must be.
+            box = (x * image.width / width, y * image.height / height,
+                   (x + columns) * image.width / width, (y + rows) * image.height / height)  # fmt: skip
+            part = image.resize((columns, rows), self.interpolation, box=box)
+        else:
+            part = image.resize((width, height), self.interpolation).crop((x, y, x + columns, y + rows))
         if part.size == (self.crop[1], self.crop[0]):
             return part
         canvas = Image.new("RGB", (self.crop[1], self.crop[0]), self.fill)
