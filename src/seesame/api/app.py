@@ -17,6 +17,18 @@ from seesame.application import Application
 _ENVELOPE_BYTES = 64 * 1024  # what multipart or JSON puts around a picture
 
 
+class _Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The description, with problems as the media type that they have."""
+        description = super().openapi()
+        for path in description["paths"].values():
+            for operation in path.values():
+                content = operation["responses"]["4XX"]["content"]
+                if "application/json" in content:
+                    content["application/problem+json"] = content.pop("application/json")
+        return description
+
+
 class _Revalidated(StaticFiles):
     """Files that a browser asks for again each time (by ETag), so that it never mixes two versions."""
 
@@ -29,18 +41,11 @@ class _Revalidated(StaticFiles):
 
 def create_app(application: Application) -> FastAPI:
     """The API and the web page on these services."""
-    app = FastAPI(
-        title="Seesame",
-        version=__version__,
-        summary="Visual search for a product catalogue.",
-        docs_url=None,  # its page loads scripts from elsewhere, which the content policy forbids
-        redoc_url=None,
-    )
+    app = _described()
     app.state.application = application
     problems.install(app)
     max_upload_bytes = application.settings.max_upload_bytes
     app.add_middleware(RequestMiddleware, max_body_bytes=max_upload_bytes * 4 // 3 + _ENVELOPE_BYTES)
-    app.include_router(router)
 
     static = Path(str(resources.files("seesame").joinpath("web", "static")))
     app.mount("/static", _Revalidated(directory=static), name="static")
@@ -49,4 +54,22 @@ def create_app(application: Application) -> FastAPI:
     async def page() -> FileResponse:
         return FileResponse(static / "index.html", headers={"Cache-Control": "no-cache"})
 
+    return app
+
+
+def describe() -> dict[str, Any]:
+    """The OpenAPI description."""
+    return _described().openapi()
+
+
+def _described() -> FastAPI:
+    app = _Api(
+        title="Seesame",
+        version=__version__,
+        summary="Visual search for a product catalogue.",
+        docs_url=None,  # its page loads scripts from elsewhere, which the content policy forbids
+        redoc_url=None,
+        responses={"4XX": problems.DESCRIBED},
+    )
+    app.include_router(router)
     return app

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from seesame import errors
@@ -28,6 +29,28 @@ STATUS: dict[type[errors.SeesameError], int] = {
 }
 
 RETRY_AFTER_S = 2
+
+
+class FieldOut(BaseModel):
+    """A field that is wrong."""
+
+    field: str
+    message: str
+
+
+class ProblemOut(BaseModel):
+    """An error. `code` is stable; `detail` is for people."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str
+    errors: list[FieldOut] = []
+
+
+DESCRIBED: dict[str, Any] = {"description": "A problem, as `application/problem+json`.", "model": ProblemOut}
 
 
 class BodyTooLarge(HTTPException):

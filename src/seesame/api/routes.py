@@ -29,13 +29,33 @@ from seesame.api.schemas import (
 from seesame.application import Application
 from seesame.errors import DatabaseUnavailable, InvalidInput, SeesameError
 from seesame.filters import parse_filter
+from seesame.search import MAX_LIMIT, MAX_OFFSET
 from seesame.search import Query as SearchQuery
 from seesame.types import Clause
 
 router = APIRouter()
 
+
+class _Jpeg(Response):
+    media_type = "image/jpeg"
+
+
 _MAX_FIELDS = 20
 _MAX_FIELD_BYTES = 512 * 1024
+
+
+_PICTURE = {"image": {"type": "string", "format": "binary", "description": "A picture of any accepted format."}}
+_SEARCH_FORM = _PICTURE | {
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 10},
+    "offset": {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0},
+    "filter": {"type": "string", "description": "Conditions as JSON.", "example": '{"price": {"lte": 50}}'},
+}
+
+
+def _multipart(properties: dict[str, Any]) -> dict[str, Any]:
+    """The description of a form that the route reads by itself, to bound its parts."""
+    schema = {"type": "object", "properties": properties, "required": ["image"]}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
 def _application(request: Request) -> Application:
@@ -97,7 +117,9 @@ def delete_product(app: App, product_id: str) -> None:
     app.catalogue.delete(product_id)
 
 
-@router.post("/v1/products/{product_id:path}/images", tags=["catalogue"], status_code=201)
+@router.post(
+    "/v1/products/{product_id:path}/images", tags=["catalogue"], status_code=201, openapi_extra=_multipart(_PICTURE)
+)
 async def add_image(app: App, product_id: str, request: Request) -> ImageOut:
     """Adds a picture, sent as the multipart part `image`. The same bytes again are the same picture."""
     async with request.form(max_files=1, max_fields=0, max_part_size=_MAX_FIELD_BYTES) as form:
@@ -105,14 +127,14 @@ async def add_image(app: App, product_id: str, request: Request) -> ImageOut:
     return ImageOut.of(await run_in_threadpool(app.catalogue.add_image, product_id, data))
 
 
-@router.get("/v1/images/{image_id}", tags=["catalogue"], response_class=Response)
+@router.get("/v1/images/{image_id}", tags=["catalogue"], response_class=_Jpeg)
 def get_picture(app: App, image_id: UUID, size: Literal["full", "thumb"] = "full") -> Response:
     """A picture as JPEG; it never changes."""
     data = app.catalogue.picture(image_id, thumbnail=size == "thumb")
-    return Response(data, media_type="image/jpeg", headers={"Cache-Control": "public, max-age=31536000, immutable"})
+    return _Jpeg(data, headers={"Cache-Control": "public, max-age=31536000, immutable"})
 
 
-@router.post("/v1/search/image", tags=["search"])
+@router.post("/v1/search/image", tags=["search"], openapi_extra=_multipart(_SEARCH_FORM))
 async def search_by_image(app: App, request: Request) -> AnswerOut:
     """Products that look like the photo in the multipart part `image`.
 

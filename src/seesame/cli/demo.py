@@ -1,5 +1,6 @@
 """`seesame demo`: the whole thing on a catalogue that it draws."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -37,7 +38,7 @@ def demo(
         catalogue.index_all(application)
         photo = sample.queries[0].photo
         answer = application.search.by_photo(photo.read_bytes(), Query(limit=5))
-        console.print(f"\n[bold]Products that look like[/] {photo}\n", highlight=False, soft_wrap=True)
+        console.print(f"\n[bold]Products that look like[/] {_short(photo)}\n", highlight=False, soft_wrap=True)
         console.print(tables.results(console, answer, application.catalogue))
         console.print(tables.caption(answer), style="dim", highlight=False)
         if summary.errors or not answer.page.hits:
@@ -45,3 +46,7 @@ def demo(
         if not exit_after:
             console.print(f"\nThe page is at [bold]{server.url}[/] (Ctrl-C ends it).", highlight=False)
             server.wait()
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
