@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from seesame.catalogue import Catalogue
 from seesame.db.embedded import EmbeddedPostgres
@@ -53,7 +54,7 @@ class Application:
         folder = hub.locate(settings.model, cache_dir=settings.cache_dir, precision=settings.precision)
         if folder is None:
             return None
-        model = ClipModel.load(folder, name=settings.model, precision=settings.precision)
+        model = ClipModel.load(folder, name=_model_name(settings.model), precision=settings.precision)
         space = self.spaces.add(LocalEmbedder(model, limits=image_limits(settings)))
         _log.info("✅ CLIP feature extraction successful: %d dimensions (%s)", space.dimensions, space.key)
         return space
@@ -133,6 +134,11 @@ def open_database(settings: Settings) -> Iterator[Database]:
 def image_limits(settings: Settings) -> ImageLimits:
     """What a picture may measure."""
     return ImageLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
+
+
+def _model_name(model: str) -> str:
+    """What a space is named after; of a folder its last part, since names of spaces are seen outside."""
+    return Path(model).resolve().name if Path(model).is_dir() else model
 
 
 def _log_download(name: str) -> Callable[[int, int], None]:

@@ -7,13 +7,13 @@ when its lease ends.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from seesame.db import work
 from seesame.db.pool import Database
-from seesame.errors import DatabaseUnavailable, ImageError, NotFound
+from seesame.errors import DatabaseUnavailable, ModelInvalid, NotFound, SeesameError
 from seesame.pictures import PictureStore
 from seesame.spaces import Spaces
 from seesame.types import Embedder, Space, Vector, WorkItem
@@ -166,10 +166,21 @@ class Indexer:
             except NotFound:
                 failed.append((item, "picture_missing"))
         done: list[tuple[WorkItem, Vector]] = []
-        results = embedder.embed_images([data for _, data in readable])
+        results = _embed_all(embedder, [data for _, data in readable])
         for (item, _), result in zip(readable, results, strict=True):
-            if isinstance(result, ImageError):
+            if isinstance(result, SeesameError):
                 failed.append((item, result.code))
             else:
                 done.append((item, result))
         return done, failed
+
+
+def _embed_all(embedder: Embedder, pictures: Sequence[bytes]) -> list[Vector | SeesameError]:
+    """A vector or a fault for each picture; a batch that fails as a whole is halved until the culprit is alone."""
+    try:
+        return [*embedder.embed_images(pictures)]
+    except ModelInvalid as error:
+        if len(pictures) <= 1:
+            return [error for _ in pictures]
+        half = len(pictures) // 2
+        return _embed_all(embedder, pictures[:half]) + _embed_all(embedder, pictures[half:])

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,8 +14,10 @@ from seesame.application import Application
 from seesame.catalogue import Source
 from seesame.db import work
 from seesame.embedding.local import LocalEmbedder
+from seesame.errors import ImageError, ModelInvalid
 from seesame.indexing import Indexer, Progress
 from seesame.pictures import PictureStore
+from seesame.spaces import Spaces
 from seesame.types import Product, ProductImage, Vector
 from tests.conftest import picture
 
@@ -23,6 +26,7 @@ COLOURS = ["red", "green", "blue", "black", "orange", "purple", "brown", "pink",
 _WORKER = """
 import sys
 from seesame.application import open_application
+from seesame.errors import ImageError, ModelInvalid
 from seesame.indexing import Indexer
 from seesame.pictures import PictureStore
 from seesame.settings import Settings
@@ -152,6 +156,36 @@ def test_a_bad_picture_stops_nobody_and_can_be_retried(application: Application)
     assert indexer.retry_failed() == 2
     assert indexer.run_once()[0].done == 1
     assert set(_vectors(application)) == {f"p{i}" for i in range(10)} - {"p2"}
+
+
+class _Choking:
+    """The fallback, but for one picture it fails as a whole, as half-precision models do when a number overflows."""
+
+    def __init__(self, inner: LocalEmbedder, culprit: bytes) -> None:
+        self._inner = inner
+        self._culprit = culprit
+        self.identity = inner.identity
+        self.has_text = False
+        self.embed_texts = inner.embed_texts
+
+    def embed_images(self, pictures: Sequence[bytes]) -> list[Vector | ImageError]:
+        if self._culprit in pictures:
+            raise ModelInvalid("Not a number.")
+        return self._inner.embed_images(pictures)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_picture_that_fails_its_whole_batch_is_found(application: Application, fallback: LocalEmbedder) -> None:
+    """The batch is halved until the culprit is alone; all others get their vectors."""
+    images = _fill(application, 10)
+    pictures = PictureStore(application.settings.data_dir / "pictures")
+    choking = _Choking(fallback, pictures.read(images[3].bytes_ref))
+    indexer = Indexer(application.database, pictures, Spaces(application.database, choking))
+    (progress,) = indexer.run_once()
+    assert (progress.done, progress.failed) == (9, 1)
+    assert [(f.product_id, f.error_code) for f in indexer.failures()] == [("p3", "model_invalid")]
 
 
 def test_what_no_list_of_work_knows_is_found(application: Application) -> None:

@@ -36,7 +36,6 @@ _IR_VERSION: Final = 8
 _OPSET: Final = 17
 
 PREPROCESSING: Final = Preprocessing(
-    margins="even",  # the PyTorch reference crops with torchvision
     mean=(127 / 255, 127 / 255, 127 / 255),
     std=(128 / 255, 128 / 255, 128 / 255),
 )
