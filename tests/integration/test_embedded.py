@@ -23,6 +23,7 @@ if len(sys.argv) > 2:
     os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
 server = EmbeddedPostgres.start(Path(sys.argv[1]))
 with psycopg.connect(server.dsn) as connection:
+    connection.execute("SELECT pg_advisory_xact_lock(1)")  # IF NOT EXISTS alone may still collide
     connection.execute("CREATE TABLE IF NOT EXISTS kept AS SELECT 42 AS answer")
 print("up", flush=True)
 sys.stdin.read()

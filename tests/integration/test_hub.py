@@ -10,10 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlparse
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from seesame.errors import ModelError, ModelInvalid, ModelNotFound, ModelUnavailable
-from seesame.models import hub
+from seesame.models import ClipModel, hub
 
 COMMIT = "5f3a9c1e2b4d6f8091a2b3c4d5e6f708192a3b4c"
 OWNER_NAME = "shop/tiny-clip"
@@ -219,6 +222,27 @@ def test_the_immich_layout_comes_with_its_unnamed_weights(server: Hub, tmp_path:
         "config.json", "textual/model.onnx", "textual/tokenizer.json", "textual/tokenizer_config.json",
         "visual/model.onnx", "visual/onnx__MatMul_17", "visual/preprocess_cfg.json",
     ]  # fmt: skip
+
+
+def test_a_pulled_model_with_weights_beside_the_graph_runs(server: Hub, tmp_path: Path) -> None:
+    """The cache's way of storing files does not come between a graph and its weights."""
+    matrix = np.random.default_rng(0).standard_normal((3 * 8 * 8, 6)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Flatten", ["pixel_values"], ["rows"]),
+         helper.make_node("MatMul", ["rows", "matrix"], ["image_embeds"])],
+        "tiny",
+        [helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info("image_embeds", TensorProto.FLOAT, ["n", 6])],
+        [numpy_helper.from_array(matrix, "matrix")],
+    )  # fmt: skip
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    made = tmp_path / "made"
+    made.mkdir()
+    onnx.save(model, made / "vision_model.onnx", save_as_external_data=True, location="vision_model.onnx_data")
+    server.files = {f"onnx/{path.name}": path.read_bytes() for path in made.iterdir()}
+    server.files["preprocessor_config.json"] = b'{"size": 8, "crop_size": 8}'
+    folder = hub.pull(OWNER_NAME, cache_dir=tmp_path / "cache")
+    assert ClipModel.load(folder, name=OWNER_NAME).images(np.ones((2, 3, 8, 8), np.float32)).shape == (2, 6)
 
 
 def test_a_repository_without_a_known_layout_is_refused(server: Hub, tmp_path: Path) -> None:
