@@ -27,6 +27,7 @@ from seesame.fetch import (
     Resolver,
     is_public,
 )
+from tests.requirements import require_or_skip
 
 PICTURE = b"\xff\xd8\xff\xe0 not really a picture"
 
@@ -721,7 +722,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One file with the key and the self-signed certificate of shop.test."""
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.skip("makes its certificate with openssl")
+        require_or_skip("openssl", "makes its certificate with openssl")
     path = tmp_path_factory.mktemp("tls") / "shop.pem"
     names = ["-subj", "/CN=shop.test", "-addext", "subjectAltName=DNS:shop.test"]
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]

@@ -35,6 +35,7 @@ class ClipModel:
     """A CLIP model from a folder. Safe to call from several threads."""
 
     def __init__(self, files: ModelFiles, *, name: str, threads: int) -> None:
+        whole = _digest(files)  # first: it checks where the graphs' weights lie, before anything opens them
         self._visual = _VisualTower(files, threads)
         self._textual = _TextTower(files.textual, threads) if files.textual else None
         self._preprocessing = files.preprocessing
@@ -42,7 +43,7 @@ class ClipModel:
         dimensions = self._visual.dimensions
         if self._textual is not None and self._textual.dimensions != dimensions:
             raise ModelInvalid("The picture tower and the text tower do not share a space.")
-        self._identity = SpaceIdentity(name, _digest(files), dimensions)
+        self._identity = SpaceIdentity(name, whole, dimensions)
 
     @classmethod
     def load(cls, folder: Path, *, name: str, precision: Precision = "fp32", threads: int | None = None) -> "ClipModel":

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from PIL import Image
 
 from seesame.errors import ModelInvalid
 from seesame.models.checkpoint import read_checkpoint
@@ -36,6 +37,7 @@ _IR_VERSION: Final = 8
 _OPSET: Final = 17
 
 PREPROCESSING: Final = Preprocessing(
+    interpolation=Image.Resampling.HAMMING,  # half the time of bicubic, and finds a little more
     mean=(127 / 255, 127 / 255, 127 / 255),
     std=(128 / 255, 128 / 255, 128 / 255),
 )
