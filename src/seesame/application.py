@@ -1,5 +1,6 @@
 """Puts the parts together from the settings, for every entrypoint."""
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -64,26 +65,30 @@ class Application:
 
         Searches go on in the fallback space meanwhile.
         """
-        for attempt in range(1_000_000):
+        for wait_s in itertools.chain(_RETRY_S, itertools.repeat(_RETRY_S[-1])):
             try:
-                if self.load_model() is not None:
-                    return
-                self.spaces.downloading(True)
-                _log.info("Downloading %s; until it is here the fallback model answers", self.settings.model)
-                hub.pull(
-                    self.settings.model,
-                    cache_dir=self.settings.cache_dir,
-                    precision=self.settings.precision,
-                    progress=_log_download(self.settings.model),
-                )
-                continue
+                if self.load_model() is None:
+                    self._download()
+                    self.load_model()
+                return
             except ModelUnavailable as error:
-                wait_s = _RETRY_S[min(attempt, len(_RETRY_S) - 1)]
                 _log.warning("⚠️ %s The fallback model answers; next try in %d s.", error, wait_s)
-            finally:
-                self.spaces.downloading(False)
             if stop.wait(wait_s):
                 return
+
+    def _download(self) -> None:
+        settings = self.settings
+        _log.info("%s is not here yet; the fallback model answers", settings.model)
+        self.spaces.downloading(True)
+        try:
+            hub.pull(
+                settings.model,
+                cache_dir=settings.cache_dir,
+                precision=settings.precision,
+                progress=_log_download(settings.model),
+            )
+        finally:
+            self.spaces.downloading(False)
 
 
 @contextmanager

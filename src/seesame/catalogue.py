@@ -1,7 +1,10 @@
 """The shop's products and their pictures: add, change, read, delete."""
 
 import hashlib
+import json
+import os
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,10 +14,10 @@ from uuid import UUID, uuid5
 from seesame.db import catalogue as rows
 from seesame.db import work
 from seesame.db.pool import Database
-from seesame.errors import InvalidInput, NotFound
+from seesame.errors import InvalidInput, NotFound, SeesameError
 from seesame.images import ImageLimits, decode, inspect
 from seesame.pictures import STORED_SIDE, PictureStore
-from seesame.types import Clause, Product, ProductImage
+from seesame.types import Clause, Place, Product, ProductImage
 
 _NAMESPACE = UUID("6f1b7f0e-6a0e-5c39-9d0b-5ee5a3e00001")
 _TEXT_LIMITS = {
@@ -27,9 +30,17 @@ _TEXT_LIMITS = {
     "url": 2_000,
 }
 _MAX_ATTRIBUTES = 100
+_MAX_ATTRIBUTES_BYTES = 64 * 1024
 _MAX_PRICE = Decimal(10) ** 12
+_PRICE_PLACES = 6
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL takes neither NUL nor half a surrogate pair
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_TAKEN = ("/images", "/similar")
 _CURRENCY = re.compile(r"[A-Z]{3}")
+
+
+UPLOAD = "upload"
+"""The source of a picture that was sent, not named."""
 
 
 class Source(NamedTuple):
@@ -54,6 +65,8 @@ class Catalogue:
         self._database = database
         self._pictures = pictures
         self._limits = limits
+        # A picture of 50 megapixels takes 150 MB and more while it is decoded.
+        self._decoding = threading.Semaphore(os.cpu_count() or 1)
 
     def put(self, product: Product) -> bool:
         """Writes a product; whether it is new.
@@ -71,8 +84,7 @@ class Catalogue:
         Raises:
             NotFound: there is none.
         """
-        if _UNSTORABLE.search(product_id):
-            raise NotFound("There is no such product.")
+        _check_id(product_id)
         with self._database.transaction() as connection:
             found = rows.get_products(connection, [product_id])
             if product_id not in found:
@@ -93,11 +105,13 @@ class Catalogue:
         Raises:
             NotFound: there is none.
         """
-        images = self.get(product_id).images
+        _check_id(product_id)
         with self._database.transaction() as connection:
-            rows.delete_images(connection, images)
-            if not rows.delete_product(connection, product_id):
+            if not rows.lock_product(connection, product_id):
                 raise NotFound("There is no such product.")
+            images = rows.images_of(connection, [product_id])
+            rows.delete_images(connection, images)
+            rows.delete_product(connection, product_id)
         self._delete_pictures(images)
 
     def add_image(self, product_id: str, data: bytes) -> ProductImage:
@@ -113,9 +127,9 @@ class Catalogue:
             return known[image_id]
         with self._database.transaction() as connection:
             position = rows.next_position(connection, product_id)
-        image = self.store(product_id, position, Source("upload", data))
+        image = self.store(product_id, position, Source(UPLOAD, data))
         self.publish([image])
-        return image
+        return self.image(image.image_id)
 
     def delete_image(self, product_id: str, image_id: UUID) -> None:
         """Deletes one image of a product.
@@ -179,8 +193,10 @@ class Catalogue:
         Raises:
             ImageError: the picture cannot be used.
         """
-        info = inspect(source.data, limits=self._limits)
-        picture = decode(source.data, limits=self._limits, shortest_side=_stored_shortest_side(info.width, info.height))
+        with self._decoding:
+            info = inspect(source.data, limits=self._limits)
+            shortest_side = _stored_shortest_side(info.width, info.height)
+            picture = decode(source.data, limits=self._limits, shortest_side=shortest_side)
         digest = hashlib.sha256(source.data).digest()
         image_id = image_id_of(product_id, digest)
         return ProductImage(
@@ -195,18 +211,32 @@ class Catalogue:
             bytes_ref=self._pictures.put(image_id, picture),
         )
 
-    def publish(self, images: Sequence[ProductImage]) -> None:
+    def publish(self, images: Sequence[ProductImage], *, kept: Sequence[Place] = ()) -> None:
         """Adds stored images to the catalogue and makes them work for the index.
 
         An image that came from the same path or URL with other bytes is replaced.
+
+        Args:
+            kept: images that are there already and are named again, so they are not replaced, whatever their order.
+
+        Raises:
+            NotFound: a product was deleted meanwhile.
         """
-        from_places = [image for image in images if image.source != "upload"]
-        with self._database.transaction() as connection:
-            replaced = rows.replaced_images(connection, from_places)
-            rows.delete_images(connection, replaced)
-            rows.insert_images(connection, images)
-            work.enqueue(connection, images)
-        self._delete_pictures(replaced)
+        images = sorted(images, key=lambda image: image.image_id)  # the same order everywhere: no deadlock
+        named = [Place(i.product_id, i.image_id, i.position, i.source) for i in images if i.source != UPLOAD]
+        try:
+            with self._database.transaction() as connection:
+                rows.place_images(connection, sorted(kept, key=lambda place: place.image_id))
+                replaced = rows.replaced_images(connection, [*named, *kept])
+                rows.delete_images(connection, replaced)
+                rows.insert_images(connection, images)
+                if images:
+                    work.enqueue(connection, images)
+                stored = {i.bytes_ref for i in rows.images_of(connection, list({i.product_id for i in images}))}
+        except SeesameError:
+            self._delete_pictures(images)
+            raise
+        self._delete_pictures([*replaced, *(image for image in images if image.bytes_ref not in stored)])
 
     def _delete_pictures(self, images: Sequence[ProductImage]) -> None:
         for image in images:
@@ -216,6 +246,11 @@ class Catalogue:
 def image_id_of(product_id: str, sha256: bytes) -> UUID:
     """The id of an image: the same for the same bytes in the same product, so that writing twice does nothing."""
     return uuid5(_NAMESPACE, f"{sha256.hex()}/{product_id}")
+
+
+def _check_id(product_id: str) -> None:
+    if _UNSTORABLE.search(product_id):
+        raise NotFound("There is no such product.")
 
 
 def check_product(product: Product) -> None:
@@ -230,13 +265,19 @@ def check_product(product: Product) -> None:
         value = getattr(product, name)
         if value is not None:
             check_text(name, value, most)
-    if product.price is not None and not (product.price.is_finite() and 0 <= product.price <= _MAX_PRICE):
-        raise InvalidInput("price", "A price is a number, zero or more.")
+    if _CONTROL.search(product.product_id):
+        raise InvalidInput("product_id", "An id holds no control characters.")
+    if product.product_id.endswith(_TAKEN):
+        raise InvalidInput("product_id", f"An id does not end with {' or '.join(_TAKEN)}: these are paths of the API.")
+    if product.price is not None and not _is_price(product.price):
+        raise InvalidInput("price", f"A price is a number, zero or more, with at most {_PRICE_PLACES} decimal places.")
     if product.currency is not None and not _CURRENCY.fullmatch(product.currency):
         raise InvalidInput("currency", "A currency is three capital letters, such as EUR.")
     if len(product.attributes) > _MAX_ATTRIBUTES:
         raise InvalidInput("attributes", f"A product has at most {_MAX_ATTRIBUTES} attributes.")
     _check_attribute("attributes", dict(product.attributes), depth=0)
+    if len(json.dumps(product.attributes)) > _MAX_ATTRIBUTES_BYTES:
+        raise InvalidInput("attributes", f"At most {_MAX_ATTRIBUTES_BYTES // 1024} KB of attributes.")
 
 
 def check_text(field: str, value: str, most: int) -> None:
@@ -249,6 +290,13 @@ def check_text(field: str, value: str, most: int) -> None:
         raise InvalidInput(field, f"At most {most:,} characters.")
     if _UNSTORABLE.search(value):
         raise InvalidInput(field, "A text holds no NUL character and no half of a surrogate pair.")
+
+
+def _is_price(price: Decimal) -> bool:
+    if not price.is_finite() or not 0 <= price <= _MAX_PRICE:
+        return False
+    exponent = price.as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= -_PRICE_PLACES
 
 
 def _check_attribute(field: str, value: object, *, depth: int) -> None:

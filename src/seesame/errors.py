@@ -20,8 +20,8 @@ SeesameError
 │   └── DatabaseUnsuitable  reached, but too old or lacking a right
 └── StorageFull             no room for a picture or for the embedded database
 
-`code` is stable and goes to clients; `str(error)` is one sentence written for people, never a path, an address or
-another library's exception text.
+`code` is stable and goes to clients; `str(error)` is a sentence or two written for people, never another library's
+exception text. What can reach a client holds no path and no address; what only the command line raises may.
 """
 
 from typing import ClassVar

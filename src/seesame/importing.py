@@ -1,7 +1,6 @@
 """Brings products and their pictures into the catalogue. Doing it twice changes nothing."""
 
 import hashlib
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,13 +9,13 @@ from pathlib import Path
 from uuid import UUID
 
 from seesame.catalogue import Catalogue, Source, image_id_of
-from seesame.errors import FetchError, ImageError, InvalidInput
+from seesame.errors import FetchError, ImageError, InvalidInput, NotFound
 from seesame.fetch import Fetcher
 from seesame.images import ImageLimits
 from seesame.records import Record, RecordError
-from seesame.types import Product, ProductImage
+from seesame.types import Place, Product, ProductImage
 
-BATCH = 64  # records a transaction
+BATCH = 64  # records, and pictures, of a transaction
 _UNREADABLE = "image_unreadable"
 
 
@@ -66,8 +65,7 @@ class Importer:
         """
         summary = Summary()
         with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None) as pool:
-            iterator = iter(records)
-            while batch := list(itertools.islice(iterator, BATCH)):
+            for batch in _batches(records):
                 summary.errors.extend(item for item in batch if isinstance(item, RecordError))
                 self._batch([item for item in batch if isinstance(item, Record)], pool, summary)
                 if on_progress is not None:
@@ -89,15 +87,23 @@ class Importer:
                 pictures.setdefault(loaded.image_id, loaded)
         known = self._catalogue.known([picture.pair for picture in pictures.values()])
         summary.images_unchanged += len(known)
-        images = []
+        images: list[ProductImage] = []
         for stored in pool.map(self._store, [p for p in pictures.values() if p.image_id not in known]):
             if isinstance(stored, RecordError):
                 summary.errors.append(stored)
             else:
                 images.append(stored)
-        if images:
-            self._catalogue.publish(images)
+        kept = [Place(*p.pair, p.position, p.source.name) for p in pictures.values() if p.image_id in known]
+        try:
+            self._catalogue.publish(images, kept=kept)
             summary.images_added += len(images)
+        except NotFound:
+            gone = {image.image_id for image in images}
+            summary.errors += [
+                _error(p.record, NotFound.code, p.source.name, "A product of its batch was deleted meanwhile.")
+                for p in pictures.values()
+                if p.image_id in gone
+            ]
 
     def _load(self, record: Record, position: int, place: str) -> _Picture | RecordError:
         try:
@@ -115,7 +121,7 @@ class Importer:
                 raise InvalidInput("image", "There is no such file.")
             with path.open("rb") as file:
                 return file.read(self._limits.max_bytes + 1)  # one more, so that too large is seen
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise InvalidInput("image", "The file cannot be read.") from error
 
     def _store(self, picture: _Picture) -> ProductImage | RecordError:
@@ -123,6 +129,21 @@ class Importer:
             return self._catalogue.store(picture.record.product.product_id, picture.position, picture.source)
         except ImageError as error:
             return _error(picture.record, error.code, picture.source.name, str(error))
+
+
+def _batches(records: Iterable[Record | RecordError]) -> Iterator[list[Record | RecordError]]:
+    """Records of one transaction: so many, and no more pictures than fit into memory."""
+    batch: list[Record | RecordError] = []
+    pictures = 0
+    for record in records:
+        count = len(record.images) if isinstance(record, Record) else 0
+        if batch and (len(batch) == BATCH or pictures + count > BATCH):
+            yield batch
+            batch, pictures = [], 0
+        batch.append(record)
+        pictures += count
+    if batch:
+        yield batch
 
 
 def _jobs(records: Iterable[Record]) -> Iterator[tuple[Record, int, str]]:

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from seesame.db import work
 from seesame.db.pool import Database
-from seesame.errors import DatabaseUnavailable, ModelInvalid, NotFound, SeesameError
+from seesame.errors import DatabaseError, ModelInvalid, NotFound, SeesameError, StorageFull
 from seesame.pictures import PictureStore
 from seesame.spaces import Spaces
 from seesame.types import Embedder, Space, Vector, WorkItem
@@ -71,15 +71,19 @@ class Indexer:
         return [self._fill(space, embedder, on_progress, finish) for space, embedder in self._spaces.live()]
 
     def run_forever(self) -> None:
-        """Embeds what arrives until `stop` is called; waits out a database that is away."""
+        """Embeds what arrives until `stop` is called; waits out a database that is away or full."""
+        waiting: str | None = None
         while not self._stop.is_set():
             try:
                 with work.listening(self._database) as wait:
                     while not self._stop.is_set():
                         self.run_once()
+                        waiting = None
                         wait(POLL_S, self._stop)
-            except DatabaseUnavailable as error:
-                _log.warning("Indexing waits: %s", error)
+            except (DatabaseError, StorageFull) as error:
+                if str(error) != waiting:
+                    _log.warning("Indexing waits: %s", error)
+                waiting = str(error)
                 self._stop.wait(_RECONNECT_S)
 
     def stop(self) -> None:
@@ -165,6 +169,8 @@ class Indexer:
                 readable.append((item, self._pictures.read(item.bytes_ref)))
             except NotFound:
                 failed.append((item, "picture_missing"))
+            except OSError:
+                failed.append((item, "picture_unreadable"))
         done: list[tuple[WorkItem, Vector]] = []
         results = _embed_all(embedder, [data for _, data in readable])
         for (item, _), result in zip(readable, results, strict=True):

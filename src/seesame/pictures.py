@@ -2,6 +2,7 @@
 
 import errno
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,8 +30,8 @@ class PictureStore:
         Raises:
             StorageFull: no room.
         """
-        name = image_id.hex
-        ref = f"{name[:2]}/{name}.jpg"
+        # A name of its own each time: what one request deletes, another that stores the same picture keeps.
+        ref = f"{image_id.hex[:2]}/{image_id.hex}-{secrets.token_hex(4)}.jpg"
         self._write(self._folder / ref, encode_jpeg(picture, max_side=STORED_SIDE))
         return ref
 
@@ -75,9 +76,20 @@ class PictureStore:
                     if durable:
                         os.fsync(file.fileno())
                     Path(file.name).replace(path)
+                    if durable:
+                        _sync(path.parent)
                 except BaseException:
                     Path(file.name).unlink(missing_ok=True)
                     raise
+
+
+def _sync(folder: Path) -> None:
+    """Makes the folder's list of names durable as well."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 @contextmanager

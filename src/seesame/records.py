@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from seesame.catalogue import check_product
+from seesame.catalogue import check_product, check_text
 from seesame.errors import InvalidInput
 from seesame.types import Product
 
@@ -18,6 +18,8 @@ _TEXTS = ("title", "description", "category", "brand", "currency", "url")
 _IMAGES = ("image", "images")
 _ATTRIBUTE = "attributes."
 _MAX_LINE = 1_000_000  # characters of one JSON document
+MAX_IMAGES = 64
+_MAX_PLACE = 5_000  # characters of a path or URL
 _MAX_ROW_LINES = 1_000  # a quoted cell may go over lines
 
 
@@ -52,11 +54,17 @@ def read_records(path: Path) -> Iterator[Record | RecordError]:
     Raises:
         InvalidInput: the path is none of these.
     """
-    if not path.exists():
+    try:
+        exists, is_file = path.exists(), path.is_file()
+    except OSError:  # a name that no file can have
+        exists = is_file = False
+    if not exists:
         raise InvalidInput("path", f"There is no file or folder {str(path)!r}.")
     path = path.absolute()
     if path.is_dir():
         return _folder(path)
+    if not is_file:
+        raise InvalidInput("path", f"{path.name!r} is neither a file nor a folder.")
     match path.suffix.lower():
         case ".csv" | ".tsv":
             return _table(path)
@@ -111,8 +119,9 @@ def _table(path: Path) -> Iterator[Record | RecordError]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = _rows(file)
         _, header = next(rows, (1, []))
-        if not header or "product_id" not in header:
-            yield RecordError(path.name, 1, None, "invalid_input", "The header has no column product_id.")
+        if not header or header.count("product_id") != 1 or len(set(header)) != len(header):
+            message = "The header has no column product_id, or names a column twice."
+            yield RecordError(path.name, 1, None, "invalid_input", message)
             return
         for line, cells in rows:
             if cells is None:
@@ -201,6 +210,8 @@ def _record(file: str, line: int | None, values: Mapping[str, Any], base: Path) 
         )
         check_product(product)
         images = tuple(_place(name, base) for name in _image_names(values))
+        if len(images) > MAX_IMAGES:
+            raise InvalidInput("images", f"At most {MAX_IMAGES} in one record.")
     except InvalidInput as error:
         return RecordError(file, line, _readable(product_id), error.code, f"{error.field}: {error}")
     return Record(file, line, product, images)
@@ -236,13 +247,15 @@ def _image_names(values: Mapping[str, Any]) -> Iterable[str]:
     for column in _IMAGES:
         named = values.get(column) or []
         for name in named if isinstance(named, list) else [named]:
-            if not isinstance(name, str) or "\0" in name:
+            if not isinstance(name, str):
                 raise InvalidInput(column, "A path or a URL is needed.")
             yield name
 
 
 def _place(name: str, base: Path) -> str:
-    return name if "://" in name else str(base / name)
+    place = name if "://" in name else str(base / name)
+    check_text("image", place, _MAX_PLACE)  # it is kept with the image
+    return place
 
 
 def _readable(text: str) -> str:

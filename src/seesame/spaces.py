@@ -12,7 +12,7 @@ from seesame.types import Embedder, Space
 
 _log = logging.getLogger(__name__)
 
-Reason = Literal["clip_unavailable", "clip_downloading", "clip_indexing", "no_text_model", "no_index"]
+Reason = Literal["clip_unavailable", "clip_downloading", "clip_indexing", "no_text_model"]
 """Why an answer is degraded."""
 
 
@@ -58,7 +58,10 @@ class Spaces:
 
     def answering(self) -> Answering:
         """The primary space where its embedder is here, else the fallback."""
-        by_role = {space.role: space for space in self.all()}
+        spaces = self.all()
+        by_role = {space.role: space for space in spaces}
+        # By key: another process may have brought a newer fallback, whose vectors are not of this one's space.
+        fallback = next(space for space in spaces if space.key == self._fallback_key)
         with self._lock:
             embedders = dict(self._embedders)
         primary = by_role.get("primary")
@@ -67,14 +70,15 @@ class Spaces:
         candidate = by_role.get("candidate")
         indexing = candidate is not None and candidate.key in embedders
         reason: Reason = "clip_indexing" if indexing else self._waiting
-        return Answering(by_role["fallback"], embedders[self._fallback_key], reason)
+        return Answering(fallback, embedders[self._fallback_key], reason)
 
     def live(self) -> list[tuple[Space, Embedder]]:
         """The spaces that this process can fill, the fallback first: it is the quickest to answer."""
         with self._lock:
             embedders = dict(self._embedders)
-        spaces = [space for space in self.all() if space.role != "retired" and space.key in embedders]
-        return [(s, embedders[s.key]) for s in sorted(spaces, key=lambda space: space.role != "fallback")]
+        own = self._fallback_key
+        spaces = [s for s in self.all() if s.key in embedders and (s.role != "retired" or s.key == own)]
+        return [(s, embedders[s.key]) for s in sorted(spaces, key=lambda space: space.key != own)]
 
     def all(self) -> list[Space]:
         """Every space that the database knows."""

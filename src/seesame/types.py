@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 import numpy as np
@@ -85,6 +85,15 @@ class ProductImage:
     height: int
     format: str
     bytes_ref: str
+
+
+class Place(NamedTuple):
+    """Where an image of a product comes from, and its place among the product's images."""
+
+    product_id: str
+    image_id: UUID
+    position: int
+    source: str
 
 
 Role = Literal["primary", "fallback", "candidate", "retired"]

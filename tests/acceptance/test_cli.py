@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,7 +159,10 @@ def test_wrong_use_is_told_in_one_line(seesame: Shell, folder: Path) -> None:
     """No traceback; exit code 2 for settings, 1 for the rest."""
     assert "no file or folder" in seesame("import", "nowhere", code=1).stderr
     assert "Name one of" in seesame("search", code=1).stderr
-    assert "Cannot read" in seesame("search", "none.jpg", code=1).stderr
+    assert "no file 'none.jpg'" in seesame("search", "none.jpg", code=1).stderr
+    assert "no file '[/x].jpg'" in seesame("search", "[/x].jpg", code=1).stderr
+    assert "no file '/dev/zero'" in seesame("search", "/dev/zero", code=1).stderr
+    assert "finite" in seesame("search", "--text", "x", "--max-price", "nan", code=1).stderr
     assert "limit" in seesame("search", "shop/shoes/a.jpg", "--limit", "0", code=1).stderr
     (folder / "text.jpg").write_text("text")
     assert "not a JPEG" in seesame("search", "shop/text.jpg", code=1).stderr
@@ -187,6 +191,23 @@ def test_up_serves_shares_its_database_and_ends_in_order(seesame: Shell, folder:
     assert "Set SEESAME_PORT" in seesame("up", "--port", port, code=2).stderr
     assert up.end(signal.SIGTERM) == 0
     assert not _postmaster(seesame).exists()
+
+
+def test_up_survives_the_death_of_its_database(seesame: Shell, folder: Path) -> None:
+    """A kill -9 of PostgreSQL: 503 meanwhile, then answers again with all that was acknowledged, by itself."""
+    up = seesame.start("up")
+    seesame("import", str(folder))
+    os.kill(int(_postmaster(seesame).read_text().split()[0]), signal.SIGKILL)
+    with httpx2.Client(base_url=up.url, timeout=30) as client:
+        for _ in range(100):
+            reply = client.post("/v1/search/image", files={"image": picture("green")})
+            assert reply.status_code in (200, 503)
+            if reply.status_code == 200:
+                break
+            assert reply.headers["retry-after"]
+            threading.Event().wait(0.1)
+        assert reply.json()["results"][0]["product_id"] == "hats/c"
+    assert up.end(signal.SIGTERM) == 0
 
 
 def test_up_recovers_from_a_kill(seesame: Shell, folder: Path) -> None:

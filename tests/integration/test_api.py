@@ -3,13 +3,18 @@
 import base64
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 import pytest
 
 from seesame.application import Application
-from tests.conftest import picture
+from seesame.catalogue import Source
+from seesame.errors import NotFound
+from seesame.types import Product
+from tests.conftest import picture, served
 
 COLOURS = ["red", "green", "blue", "black", "orange"]
 
@@ -285,11 +290,76 @@ def test_bodies_are_counted_as_they_arrive(shared_server: httpx2.Client) -> None
     _problem(gzipped, 415, "unsupported_encoding")
 
 
+@pytest.mark.parametrize("key", ["\\ud800", "attributes.\\ud800"])
+def test_half_a_surrogate_pair_in_a_name_is_told_as_such(shared_server: httpx2.Client, key: str) -> None:
+    """The reply names the field without breaking on it."""
+    written = f'{{"{key}": 1}}'
+    _problem(shared_server.get("/v1/products", params={"filter": written}), 422, "invalid_input")
+    body = f'{{"queries": [{{"text": "a"}}], "filter": {written}}}'
+    headers = {"Content-Type": "application/json"}
+    _problem(shared_server.post("/v1/search", content=body, headers=headers), 422, "invalid_input")
+
+
+def test_an_id_with_a_line_break_is_no_other_product(filled: httpx2.Client) -> None:
+    """Nor can one be made, nor an id that reads as another path of the API."""
+    for method in ("GET", "PUT", "DELETE"):
+        assert filled.request(method, "/v1/products/red%0A", json={}).status_code == 404
+    assert filled.get("/v1/products/red").json()["title"] == "A red thing"
+    for name in ("a%09b", "a%7F", "a/similar", "a/images"):
+        _problem(filled.put(f"/v1/products/{name}", json={}), 422, "invalid_input")
+
+
+class _Broken:
+    def by_text(self, *_: object) -> None:
+        raise RuntimeError("secret detail")
+
+
+def test_a_fault_of_ours_is_a_problem_too(application: Application, caplog: pytest.LogCaptureFixture) -> None:
+    """500 with an id and no detail; the log has it, once."""
+    with served(replace(application, search=_Broken())) as client:  # type: ignore[arg-type]
+        body = _problem(client.post("/v1/search", json={"queries": [{"text": "x"}]}), 500, "internal_error")
+    assert "secret" not in json.dumps(body)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == ["Unexpected error"]
+
+
+def test_a_picture_of_a_product_that_is_gone_leaves_no_file(application: Application) -> None:
+    """Where the product is deleted while its picture is on the way in."""
+    application.catalogue.put(Product("a"))
+    image = application.catalogue.store("a", 0, Source("upload", picture()))
+    application.catalogue.delete("a")
+    with pytest.raises(NotFound):
+        application.catalogue.publish([image])
+    assert not [p for p in (application.settings.data_dir / "pictures").rglob("*") if p.is_file()]
+
+
+def test_the_same_picture_at_once_is_one_file(application: Application) -> None:
+    """Eight uploads of the same bytes: one image, one file, and it can be read."""
+    application.catalogue.put(Product("a"))
+    with ThreadPoolExecutor(8) as pool:
+        ids = {i.image_id for i in pool.map(lambda _: application.catalogue.add_image("a", picture()), range(8))}
+    assert len(ids) == 1
+    assert application.catalogue.picture(ids.pop())
+    assert len([p for p in (application.settings.data_dir / "pictures").rglob("*") if p.is_file()]) == 1
+
+
+def test_imports_in_opposite_order_do_not_block_each_other(application: Application) -> None:
+    """Two that publish the same images, one forwards, one backwards."""
+    products = [f"p{i:02}" for i in range(40)]
+    application.catalogue.put_many([Product(p) for p in products])
+    images = [application.catalogue.store(p, 0, Source(f"{p}.jpg", picture())) for p in products]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(5):
+            list(pool.map(application.catalogue.publish, [images, images[::-1]]))
+    assert application.catalogue.totals() == (40, 40)
+
+
 def test_bad_forms_are_refused(shared_server: httpx2.Client) -> None:
     """No part, two parts, a text where the file should be, too many fields, no boundary."""
     _problem(shared_server.post("/v1/search/image", data={"limit": "3"}), 422, "invalid_input")
     two = [("image", picture()), ("image", picture())]
-    assert shared_server.post("/v1/search/image", files=two).status_code in (400, 422)
+    _problem(shared_server.post("/v1/search/image", files=two), 422, "invalid_input")
+    typo = shared_server.post("/v1/search/image", files={"image": picture()}, data={"limt": "1"})
+    _problem(typo, 422, "invalid_input")
     _problem(shared_server.post("/v1/search/image", files={"image": (None, "text")}), 422, "invalid_input")
     many = {f"f{i}": "x" for i in range(1_001)}
     _problem(shared_server.post("/v1/search/image", files={"image": picture()}, data=many), 400, "bad_request")

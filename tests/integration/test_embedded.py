@@ -5,6 +5,7 @@ import pwd
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,6 +141,25 @@ def test_a_killed_server_recovers(folder: Path) -> None:
     holder.kill()
     with EmbeddedPostgres.start(folder) as server:
         assert _answer(server) == 42
+
+
+def test_a_server_that_dies_is_started_again(folder: Path) -> None:
+    """While somebody uses it, a killed server comes back by itself, with its data."""
+    with EmbeddedPostgres.start(folder) as server:
+        with psycopg.connect(server.dsn) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+        killed = _postmaster(folder)
+        assert killed is not None
+        killed.kill()
+        killed.wait(30)
+        for _ in range(300):  # 30 s at most
+            try:
+                assert _answer(server) == 42
+                break
+            except psycopg.OperationalError:
+                threading.Event().wait(0.1)
+        assert _answer(server) == 42
+    assert _postmaster(folder) is None
 
 
 def test_a_stale_lock_with_the_number_of_a_living_process_is_no_obstacle(folder: Path) -> None:

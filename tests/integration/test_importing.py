@@ -1,5 +1,6 @@
 """Imports: all that is good comes in, what is bad is named, twice is once."""
 
+import hashlib
 import http.server
 import threading
 from collections.abc import Iterator
@@ -50,6 +51,39 @@ def test_a_changed_picture_replaces_the_old_one(application: Application, shop_f
     assert application.indexer.run_once()[0].done == 1
     assert application.catalogue.totals() == (6, 6)
     assert len(list((application.settings.data_dir / "pictures").glob("??/*.jpg"))) == 6
+
+
+def test_pictures_that_change_places_stay(application: Application, tmp_path: Path) -> None:
+    """A new picture put first moves the others to other names; none of them is lost, and the order is the table's."""
+    table = tmp_path / "products.csv"
+    x, y, z = (picture(colour) for colour in ("red", "blue", "green"))
+
+    def imported(**files: bytes) -> tuple[Summary, list[str]]:
+        for name, data in files.items():
+            (tmp_path / f"{name}.jpg").write_bytes(data)
+        table.write_text(f"product_id,images\na,{'|'.join(f'{name}.jpg' for name in files)}\n")
+        summary = _import(application, table)
+        return summary, [image.sha256.hex() for image in application.catalogue.get("a").images]
+
+    digests = [hashlib.sha256(data).hexdigest() for data in (x, y, z)]
+    assert imported(p1=x, p2=y)[1] == [digests[0], digests[1]]
+    moved, order = imported(p1=z, p2=x, p3=y)
+    assert order == [digests[2], digests[0], digests[1]]
+    assert (moved.images_added, moved.images_unchanged) == (1, 2)
+    again, order = imported(p1=z, p2=x, p3=y)
+    assert order == [digests[2], digests[0], digests[1]]
+    assert (again.images_added, again.images_unchanged) == (0, 3)
+
+
+def test_strange_files_and_prices_are_errors_of_their_line(application: Application, tmp_path: Path) -> None:
+    """A price that no column holds, names that are no text or too long, a file whose reading fails."""
+    (tmp_path / "mem.jpg").symlink_to("/proc/self/mem")
+    table = tmp_path / "products.csv"
+    rows = [b"a,1e-100000,", b"b,1,\xff.jpg", b"c,1," + b"x" * 300 + b".jpg", b"d,1,mem.jpg", b"e,1,"]
+    table.write_bytes(b"product_id,price,image\n" + b"\n".join(rows) + b"\n")
+    summary = _import(application, table)
+    assert {error.line for error in summary.errors} == {2, 3, 4, 5}
+    assert application.catalogue.get("e").product.price == 1
 
 
 def test_bad_pictures_are_named_and_all_others_imported(application: Application, tmp_path: Path) -> None:

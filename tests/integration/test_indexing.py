@@ -134,28 +134,32 @@ def test_a_bad_picture_stops_nobody_and_can_be_retried(application: Application)
     images = _fill(application, 10)
     pictures = application.settings.data_dir / "pictures"
     gone, broken = pictures / images[2].bytes_ref, pictures / images[5].bytes_ref
+    odd = pictures / images[7].bytes_ref
     whole = broken.read_bytes()
     gone.unlink()
+    odd.unlink()
+    odd.mkdir()
     broken.write_bytes(whole[:200])
     indexer = _indexer(application)
     for attempt in range(1, work.MAX_ATTEMPTS + 1):
         (progress,) = indexer.run_once()
-        assert progress.failed == 2
+        assert progress.failed == 3
         assert {f.attempts for f in indexer.failures()} == {attempt}
         with application.database.transaction() as connection:
             connection.execute(
                 "UPDATE seesame.image_work SET next_try_at = least(next_try_at, now()) WHERE next_try_at < 'infinity'"
             )
     assert indexer.run_once()[0].failed == 0
-    assert len(_vectors(application)) == 8
+    assert len(_vectors(application)) == 7
     assert {(f.product_id, f.error_code) for f in indexer.failures()} == {
         ("p2", "picture_missing"),
         ("p5", "image_undecodable"),
+        ("p7", "picture_unreadable"),
     }
     broken.write_bytes(whole)
-    assert indexer.retry_failed() == 2
+    assert indexer.retry_failed() == 3
     assert indexer.run_once()[0].done == 1
-    assert set(_vectors(application)) == {f"p{i}" for i in range(10)} - {"p2"}
+    assert set(_vectors(application)) == {f"p{i}" for i in range(10)} - {"p2", "p7"}
 
 
 class _Choking:

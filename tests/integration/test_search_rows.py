@@ -63,6 +63,7 @@ def _plan(connection: Connection, space: Space, vector: Vector, method: str) -> 
         embeddings=spaces.embeddings_table(space.space_id),
         join=sql.SQL(""),
         condition=condition(())[0],
+        not_itself=sql.SQL(""),
     )
     values = {
         "vector": spaces.vector_literal(vector, space.vector_type),
@@ -100,11 +101,13 @@ def _check_recall(connection: Connection, space: Space, vectors: Vectors, querie
 
 
 def _check_filters(connection: Connection, space: Space, vectors: Vectors, query: Vector) -> None:
-    wide = parse_filter({"category": ["shoes", "dresses"]})
+    wide = parse_filter({"price": {"lt": 80}})
     page = search.nearest(connection, space, query, wide, limit=10)
     assert page.method == "iterative"
-    assert {hit.product.category for hit in page.hits} <= {"shoes", "dresses"}
+    assert all(hit.product.price is not None and hit.product.price < 80 for hit in page.hits)
     assert len(page.hits) == 10
+    either = search.nearest(connection, space, query, parse_filter({"category": ["shoes", "dresses"]}), limit=200)
+    assert {hit.product.category for hit in either.hits} == {"shoes", "dresses"}
 
     keep = [i % 1000 == 0 for i in range(IMAGES // PER_PRODUCT)]
     page = search.nearest(connection, space, query, parse_filter({"attributes.color": "red"}), limit=10)
@@ -126,7 +129,7 @@ def _check_paging(connection: Connection, space: Space, vectors: Vectors, query:
     # As sets: half precision may swap neighbours that are all but equal.
     assert sorted(hit.product.product_id for hit in hits) == sorted(_expected(vectors, query, keep))
     assert [hit.similarity for hit in hits] == sorted((hit.similarity or 0 for hit in hits), reverse=True)
-    assert [page.exhausted for page in pages] == [False] * (sum(keep) // 50) + [True] * (8 - sum(keep) // 50)
+    assert [page.exhausted for page in pages] == [offset + 50 >= sum(keep) for offset in range(0, 400, 50)]
 
     deep = search.nearest(connection, space, query, (), limit=200, offset=2_900)
     assert (deep.method, deep.exhausted) == ("exact", True)
@@ -152,6 +155,16 @@ def test_a_product_with_many_images_does_not_crowd_out_the_others(database: Data
         page = search.nearest(connection, space, vectors[0], (), limit=10)
     assert page.hits[0].product.product_id == "crowd"
     assert len(page.hits) == 10
+
+
+def test_the_last_page_says_that_it_is_the_last(database: Database) -> None:
+    """Also where each product has several images, so that more images than products were seen."""
+    vectors = unit(np.random.default_rng(6).normal(size=(20, 8)))
+    with database.transaction() as connection:
+        space = spaces.register(connection, SpaceIdentity("toy", "0" * 64, 8), "fallback")
+        add_images(connection, space, vectors, products=[Product(f"p{i // 4}") for i in range(20)])
+        ends = [search.nearest(connection, space, vectors[0], (), limit=n).exhausted for n in (4, 5, 6)]
+    assert ends == [False, True, True]
 
 
 def test_words_are_matched_all_first_then_some(database: Database) -> None:

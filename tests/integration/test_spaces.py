@@ -1,17 +1,20 @@
 """Spaces: who answers, when the model is on its way, here, or gone."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx2
+import numpy as np
 import pytest
 
 from seesame.application import Application, open_application
 from seesame.catalogue import Source
+from seesame.errors import ImageError
 from seesame.search import Query
 from seesame.settings import Settings
-from seesame.types import Product
+from seesame.spaces import Spaces
+from seesame.types import Product, SpaceIdentity, Vector, Vectors
 from tests.conftest import picture, served
 from tests.integration.test_hub import OWNER_NAME, Hub, _serve
 
@@ -153,6 +156,36 @@ def test_a_hub_that_is_away_is_told_and_the_fallback_answers(with_hub: Settings,
         with served(application) as client:
             _until(lambda: bool(hub.tokens))
             _until(lambda: _search(client)["degraded_reason"] == "clip_unavailable")
+
+
+class _OtherFallback:
+    """A fallback of another version: the same size, another space."""
+
+    identity = SpaceIdentity("efficientnet-lite0", "f" * 64, 1280)
+    has_text = False
+
+    def embed_images(self, pictures: Sequence[bytes]) -> list[Vector | ImageError]:
+        return [np.eye(1280, dtype=np.float32)[0] for _ in pictures]
+
+    def embed_texts(self, texts: Sequence[str]) -> Vectors:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+
+def test_two_versions_of_the_fallback_never_meet(application: Application) -> None:
+    """A newer process brings its own fallback; an older one goes on with its own space and keeps filling it."""
+    newer = Spaces(application.database, _OtherFallback())
+    _fill(application)
+    assert application.indexer.run_once()[0].done == 5
+    for spaces, key in ((application.spaces, "efficientnet-lite0@"), (newer, "efficientnet-lite0@ffffffff")):
+        answering = spaces.answering()
+        assert answering.space.key == answering.embedder.identity.key
+        assert answering.space.key.startswith(key)
+    answer = application.search.by_photo(picture("red"), Query())
+    assert answer.page.hits[0].product.product_id == "red"
+    assert (answer.page.hits[0].similarity or 0) > 0.97
 
 
 @pytest.mark.parametrize("model", ["no such name!", str(GOLDENS / "pictures")])

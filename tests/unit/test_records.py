@@ -1,6 +1,7 @@
 """Reading products from files: every line counts, a bad one stops nothing."""
 
 import json
+import os
 from decimal import Decimal
 from pathlib import Path
 
@@ -114,7 +115,15 @@ def test_a_folder_gives_a_product_a_picture(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_what_cannot_be_imported_is_told(tmp_path: Path) -> None:
-    """A missing path, a file of another kind, a table without ids."""
+    """A missing path, a file of another kind, a table without ids or with a column twice, a pipe."""
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(InvalidInput, match="neither a file"):
+        read_records(tmp_path / "pipe.csv")
+    with pytest.raises(InvalidInput, match="no file or folder"):
+        read_records(tmp_path / ("x" * 300))
+    (tmp_path / "twice.csv").write_text("product_id,title,title\na,b,c\n")
+    (twice,) = read_records(tmp_path / "twice.csv")
+    assert isinstance(twice, RecordError)
     (tmp_path / "a.txt").write_text("x")
     (tmp_path / "a.csv").write_text("title\nx\n")
     with pytest.raises(InvalidInput, match="no file or folder"):

@@ -4,9 +4,10 @@ import re
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from seesame.api.problems import BodyTooLarge, problem
+from seesame.api.problems import problem, unexpected
 from seesame.logs import request_id
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -43,10 +44,29 @@ class RequestMiddleware:
                 await problem(415, "unsupported_encoding", "Send the body unencoded.")(scope, receive, reply)
             elif length.isdecimal() and int(length[:20]) > self._max_body_bytes:
                 await problem(413, "request_too_large", "The request is too large.")(scope, receive, reply)
+            elif any(character in scope["path"] for character in "\r\n"):
+                # The router would take the id before the line's end for the whole.
+                await problem(404, "not_found", "Not Found.")(scope, receive, reply)
             else:
-                await self._app(scope, self._counted(receive), reply)
+                await self._guarded(scope, self._counted(receive), reply)
         finally:
             request_id.reset(token)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a fault of ours here, inside, so that its reply has an id and headers as every other."""
+        began = False
+
+        async def watched(message: Message) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            if began:
+                raise
+            await unexpected(error)(scope, receive, send)
 
     def _counted(self, receive: Receive) -> Receive:
         left = self._max_body_bytes
@@ -56,7 +76,7 @@ class RequestMiddleware:
             message = await receive()
             left -= len(message.get("body", b""))
             if left < 0:
-                raise BodyTooLarge
+                raise HTTPException(413)
             return message
 
         return counted

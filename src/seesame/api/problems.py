@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from seesame import errors
 from seesame.logs import request_id
@@ -53,13 +54,6 @@ class ProblemOut(BaseModel):
 DESCRIBED: dict[str, Any] = {"description": "A problem, as `application/problem+json`.", "model": ProblemOut}
 
 
-class BodyTooLarge(HTTPException):
-    """The body of a request is over the limit."""
-
-    def __init__(self) -> None:
-        super().__init__(413, "The request is too large.")
-
-
 def problem(status: int, code: str, detail: str, *, fields: list[dict[str, str]] | None = None) -> JSONResponse:
     """A reply that tells an error."""
     body: dict[str, Any] = {
@@ -71,8 +65,9 @@ def problem(status: int, code: str, detail: str, *, fields: list[dict[str, str]]
         "request_id": request_id.get(),
     }
     if fields:
-        body["errors"] = fields
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else None
+        # A name that was sent may hold half a surrogate pair, which no reply can.
+        body["errors"] = [{k: v.encode("utf-8", "replace").decode() for k, v in field.items()} for field in fields]
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
     return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
 
 
@@ -81,14 +76,14 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.SeesameError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(ClientDisconnect, _gone)
 
 
 def _ours(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.SeesameError)
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
     if status == 500:
-        return _unexpected(_, error)
+        return unexpected(error)
     fields = [{"field": error.field, "message": str(error)}] if isinstance(error, errors.InvalidInput) else None
     return problem(status, error.code, str(error), fields=fields)
 
@@ -107,9 +102,17 @@ def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     code = {404: "not_found", 413: "request_too_large"}.get(status, status.phrase.lower().replace(" ", "_"))
-    return problem(status, code, f"{status.phrase}.")
+    reply = problem(status, code, f"{status.phrase}.")
+    reply.headers.update(error.headers or {})
+    return reply
 
 
-def _unexpected(_: Request, error: Exception) -> JSONResponse:
+def _gone(_: Request, __: Exception) -> JSONResponse:
+    """The client closed the connection in the middle of its request; nobody reads this."""
+    return problem(400, "bad_request", "The request was cut off.")
+
+
+def unexpected(error: Exception) -> JSONResponse:
+    """The reply to a fault of ours; the log alone gets its details."""
     _log.error("Unexpected error", exc_info=error)
     return problem(500, "internal_error", "Something went wrong here; the log has the details.")

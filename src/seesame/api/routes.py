@@ -3,10 +3,11 @@
 import base64
 import binascii
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Depends, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.datastructures import UploadFile as Part
@@ -122,8 +123,8 @@ def delete_product(app: App, product_id: str) -> None:
 )
 async def add_image(app: App, product_id: str, request: Request) -> ImageOut:
     """Adds a picture, sent as the multipart part `image`. The same bytes again are the same picture."""
-    async with request.form(max_files=1, max_fields=0, max_part_size=_MAX_FIELD_BYTES) as form:
-        data = await _part(form)
+    async with request.form(max_files=2, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES) as form:
+        data = await _part(form, _PICTURE)
     return ImageOut.of(await run_in_threadpool(app.catalogue.add_image, product_id, data))
 
 
@@ -140,8 +141,8 @@ async def search_by_image(app: App, request: Request) -> AnswerOut:
 
     Other parts: `limit`, `offset`, and `filter` as JSON.
     """
-    async with request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES) as form:
-        data = await _part(form)
+    async with request.form(max_files=2, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES) as form:
+        data = await _part(form, _SEARCH_FORM)
         query = SearchQuery(
             _clauses(_field(form, "filter")),
             limit=_integer(form, "limit", 10),
@@ -217,7 +218,11 @@ def ready(app: App) -> Any:
     return {"status": "ok"}
 
 
-async def _part(form: FormData) -> bytes:
+async def _part(form: FormData, known: Mapping[str, Any]) -> bytes:
+    names = [name for name, _ in form.multi_items()]
+    for name in names:
+        if name not in known or names.count(name) > 1:
+            raise InvalidInput(name[:100], f"Parts, each once: {', '.join(known)}.")
     parts = form.getlist("image")
     if len(parts) != 1 or not isinstance(parts[0], Part):
         raise InvalidInput("image", "One picture is needed, as a file in the part `image`.")
@@ -226,7 +231,7 @@ async def _part(form: FormData) -> bytes:
 
 def _field(form: FormData, name: str) -> str | None:
     value = form.get(name)
-    if isinstance(value, UploadFile | Part):
+    if isinstance(value, Part):
         raise InvalidInput(name, "A value, not a file.")
     return value
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from seesame import __version__
 from seesame.cli import catalogue, database, demo, doctor, models, serve
@@ -50,7 +51,7 @@ def main() -> None:
     try:
         app()
     except SeesameError as error:
-        Console(stderr=True).print(f"[red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(Text.assemble(("Error: ", "red"), str(error)), soft_wrap=True)
         sys.exit(2 if isinstance(error, SettingsError) else 1)
 
 

@@ -4,24 +4,24 @@ import itertools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from seesame.api.schemas import AnswerOut
 from seesame.application import Application, open_application
 from seesame.cli import tables
 from seesame.errors import InvalidInput, ModelError
+from seesame.filters import parse_filter
 from seesame.importing import Summary
 from seesame.indexing import Progress
 from seesame.logs import configure_logging
 from seesame.records import count_records, read_records
 from seesame.search import Query
 from seesame.settings import Settings
-from seesame.types import Clause
 
 _err = Console(stderr=True)
 
@@ -57,7 +57,7 @@ def index(
             _err.print("Every image has its vector.")
         failures = application.indexer.failures()
         for failure in failures:
-            _err.print(f"[red]✗[/] {failure.product_id} {failure.image_id}: {failure.error_code}", highlight=False)
+            _err.print(Text(f"✗ {failure.product_id} {failure.image_id}: {failure.error_code}"))
     if failures:
         raise typer.Exit(1)
 
@@ -74,11 +74,14 @@ def search(
     """Find products that look like a picture, a description or another product."""
     if sum(subject is not None for subject in (photo, text, similar_to)) != 1:
         raise InvalidInput("photo", "Name one of: a picture, --text, --similar-to.")
-    query = Query(_clauses(category, max_price), limit=limit)
+    wanted: dict[str, object] = {"category": category} if category else {}
+    if max_price is not None:
+        wanted["price"] = {"lte": max_price}
+    query = Query(parse_filter(wanted), limit=limit)
     console = Console()
     with _opened() as application:
         if photo is not None:
-            answer = application.search.by_photo(_read(photo), query)
+            answer = application.search.by_photo(_read(photo, application.settings.max_upload_bytes), query)
         elif text is not None:
             answer = application.search.by_text(text, query)
         else:
@@ -132,21 +135,15 @@ def _opened() -> Iterator[Application]:
         try:
             application.load_model()
         except ModelError as error:
-            _err.print(f"[yellow]Note:[/] {error} The built-in model answers.", highlight=False)
+            _err.print(Text(f"Note: {error} The built-in model answers."))
         yield application
 
 
-def _clauses(categories: list[str] | None, max_price: float | None) -> tuple[Clause, ...]:
-    clauses = []
-    if categories:
-        clauses.append(Clause("category", any_of=tuple(categories)))
-    if max_price is not None:
-        clauses.append(Clause("price", upper=Decimal(str(max_price))))
-    return tuple(clauses)
-
-
-def _read(path: Path) -> bytes:
+def _read(path: Path, max_bytes: int) -> bytes:
     try:
-        return path.read_bytes()
+        if not path.is_file():
+            raise InvalidInput("photo", f"There is no file {str(path)!r}.")
+        with path.open("rb") as file:
+            return file.read(max_bytes + 1)  # one more, so that too large is seen
     except OSError as error:
         raise InvalidInput("photo", f"Cannot read {str(path)!r}: {error.strerror}.") from error

@@ -6,6 +6,7 @@ from importlib import metadata
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from seesame import __version__
 from seesame.application import Application, open_application
@@ -42,7 +43,7 @@ def doctor() -> None:
             faults.append(f"{len(failures)} images failed; see and retry them with: seesame index --retry-failed")
     console.print(table)
     for fault in faults:
-        console.print(f"[yellow]⚠[/]  {fault}", highlight=False)
+        console.print(Text.assemble(("⚠  ", "yellow"), fault))
     if faults:
         raise typer.Exit(1)
     console.print("[green]✓[/] All is well.")

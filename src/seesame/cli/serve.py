@@ -19,7 +19,8 @@ from seesame.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-_DRAIN_S = 20
+_INDEXER_S = 4
+_DRAIN_S = 15  # a stalled request must not keep the process from ending within 20 s
 
 
 def up(
@@ -100,10 +101,8 @@ def serving(application: Application) -> Iterator[Server]:
     )
     server = Server(uvicorn.Server(config), listener)
     stop = threading.Event()
-    tasks = [
-        _task("the indexer", application.indexer.run_forever, server.fail),
-        _task("the model loader", lambda: _fetch_model(application, stop), server.fail),
-    ]
+    indexer = _task("the indexer", application.indexer.run_forever, server.fail)
+    _task("the model loader", lambda: _fetch_model(application, stop), server.fail)
     server.start()
     _log.info("✅ Seesame is up: %s", server.url)
     try:
@@ -112,8 +111,7 @@ def serving(application: Application) -> Iterator[Server]:
         server.stop()
         stop.set()
         application.indexer.stop()
-        for task in tasks:
-            task.join(_DRAIN_S)
+        indexer.join(_INDEXER_S)
 
 
 def _fetch_model(application: Application, stop: threading.Event) -> None:
@@ -131,7 +129,7 @@ def _task(name: str, work: Callable[[], None], on_death: Callable[[str], None]) 
             _log.exception("%s died", name.capitalize())
             on_death(name)
 
-    # A daemon: a download that hangs must not keep the process from ending.
+    # A daemon: a download in progress must not keep the process from ending; the next one takes it up.
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     return thread
@@ -139,7 +137,8 @@ def _task(name: str, work: Callable[[], None], on_death: Callable[[str], None]) 
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named: asyncio turns Nagle's algorithm off only then, and each answer would wait 45 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

@@ -32,7 +32,6 @@ REASONS = {
     "clip_downloading": "the CLIP model is being downloaded; until then the smaller built-in model answers",
     "clip_indexing": "the CLIP model is indexing; until then the smaller built-in model answers",
     "no_text_model": "no model that reads is here, so words were matched with the products' texts",
-    "no_index": "there is no index, so all vectors were compared",
 }
 
 
@@ -76,7 +75,8 @@ def price(product: Product) -> str:
 
 def import_summary(console: Console, summary: Summary) -> None:
     """What an import did, and each line that failed."""
-    for error in summary.errors[:_SHOWN_ERRORS]:
+    errors = sorted(summary.errors, key=lambda error: (error.file, error.line or 0))
+    for error in errors[:_SHOWN_ERRORS]:
         where = error.file if error.line is None else f"{error.file}, line {error.line}, {error.product_id or '?'}"
         line = Text.assemble(("✗ ", "red"), f"{where}: {error.message} ", (f"({error.code})", "dim"))
         console.print(line, soft_wrap=True)

@@ -5,13 +5,15 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
+from psycopg import errors
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from seesame.db.filters import condition
 from seesame.db.pool import Connection, scalar
 from seesame.db.statements import statements
-from seesame.types import Clause, Product, ProductImage
+from seesame.errors import NotFound
+from seesame.types import Clause, Place, Product, ProductImage
 
 _SQL = statements("catalogue")
 
@@ -44,9 +46,14 @@ def count_products(connection: Connection, clauses: Sequence[Clause]) -> int:
     return int(scalar(connection, _SQL["count_products"].format(condition=where), values))
 
 
-def delete_product(connection: Connection, product_id: str) -> bool:
-    """Deletes a product, its images and their vectors; False where there is none."""
-    return connection.execute(_SQL["delete_product"], {"product_id": product_id}).rowcount > 0
+def lock_product(connection: Connection, product_id: str) -> bool:
+    """Keeps others from changing a product, or adding images to it, until the transaction ends; whether it exists."""
+    return scalar(connection, _SQL["lock_product"], {"product_id": product_id}) is not None
+
+
+def delete_product(connection: Connection, product_id: str) -> None:
+    """Deletes a product, its images and their vectors."""
+    connection.execute(_SQL["delete_product"], {"product_id": product_id})
 
 
 def images_of(connection: Connection, product_ids: Sequence[str]) -> list[ProductImage]:
@@ -66,11 +73,14 @@ def known_images(connection: Connection, pairs: Iterable[tuple[str, UUID]]) -> s
 
 
 def insert_images(connection: Connection, images: Sequence[ProductImage]) -> None:
-    """Adds images; those that exist stay as they are."""
+    """Adds images; those that exist stay as they are. Raises NotFound where a product does not exist."""
     written_at = now(connection)
     rows = [asdict(image) | {"now": written_at} for image in images]
-    with connection.cursor() as cursor:
-        cursor.executemany(_SQL["insert_image"], rows)
+    try:
+        with connection.cursor() as cursor:
+            cursor.executemany(_SQL["insert_image"], rows)
+    except errors.ForeignKeyViolation as error:
+        raise NotFound("There is no such product.") from error
 
 
 def next_position(connection: Connection, product_id: str) -> int:
@@ -78,10 +88,14 @@ def next_position(connection: Connection, product_id: str) -> int:
     return int(scalar(connection, _SQL["next_position"], {"product_id": product_id}))
 
 
-def replaced_images(connection: Connection, images: Sequence[ProductImage]) -> list[ProductImage]:
-    """Images that came from the same source as a new one of the same product, with other bytes."""
-    sources = {"sources": [image.source for image in images]}
-    return _images(connection, "replaced_images", _pairs((i.product_id, i.image_id) for i in images) | sources)
+def place_images(connection: Connection, places: Sequence[Place]) -> None:
+    """Gives images that exist the source and position that they have now."""
+    connection.execute(_SQL["place_images"], _places(places))
+
+
+def replaced_images(connection: Connection, places: Sequence[Place]) -> list[ProductImage]:
+    """Images that came from one of these sources of their product and are none of these: it has other bytes now."""
+    return _images(connection, "replaced_images", _places(places))
 
 
 def delete_images(connection: Connection, images: Sequence[ProductImage]) -> None:
@@ -111,6 +125,13 @@ def now(connection: Connection) -> Any:
 def _images(connection: Connection, name: str, parameters: dict[str, Any]) -> list[ProductImage]:
     with connection.cursor(row_factory=class_row(ProductImage)) as cursor:
         return cursor.execute(_SQL[name], parameters).fetchall()
+
+
+def _places(places: Sequence[Place]) -> dict[str, Any]:
+    return _pairs((place.product_id, place.image_id) for place in places) | {
+        "sources": [place.source for place in places],
+        "positions": [place.position for place in places],
+    }
 
 
 def _pairs(pairs: Iterable[tuple[str, UUID]]) -> dict[str, Any]:

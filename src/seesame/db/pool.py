@@ -19,6 +19,8 @@ Connection = psycopg.Connection[TupleRow]
 MINIMUM_VERSION = 140_000
 QUERY_TIMEOUT_S = 10.0
 _CONNECT_TIMEOUT_S = 5
+_WAIT_S = 2.0  # for a free connection; then the request is better told to come again
+_RECONNECT_S = 2.0  # after so long without success the next request tries anew, instead of waiting out a back-off
 
 
 @contextmanager
@@ -32,6 +34,8 @@ def translated() -> Iterator[None]:
         raise DatabaseUnsuitable("The database user lacks a right; give it CREATE on the database.") from error
     except psycopg.errors.QueryCanceled as error:
         raise DatabaseUnavailable("The database took too long to answer.") from error
+    except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
+        raise DatabaseUnavailable("The database was asked for conflicting changes at once.") from error
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
         raise DatabaseUnavailable("The database cannot be reached.") from error
 
@@ -54,7 +58,8 @@ class Database:
             },
             min_size=1,
             max_size=max_size,
-            timeout=_CONNECT_TIMEOUT_S,
+            timeout=_WAIT_S,
+            reconnect_timeout=_RECONNECT_S,
             check=ConnectionPool.check_connection,
             open=False,
             name="seesame",

@@ -27,6 +27,9 @@ ORDER BY f.created_at DESC, f.product_id LIMIT %(limit)s OFFSET %(offset)s
 -- name: count_products
 SELECT count(*) FROM seesame.products f WHERE {condition}
 
+-- name: lock_product
+SELECT product_id FROM seesame.products WHERE product_id = %(product_id)s FOR UPDATE
+
 -- name: delete_product
 DELETE FROM seesame.products WHERE product_id = %(product_id)s
 
@@ -52,11 +55,19 @@ ON CONFLICT (product_id, image_id) DO NOTHING
 -- name: next_position
 SELECT coalesce(max(position) + 1, 0) FROM seesame.product_images WHERE product_id = %(product_id)s
 
+-- name: place_images
+UPDATE seesame.product_images i SET source = n.source, position = n.position
+FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[], %(sources)s::text[], %(positions)s::integer[])
+    AS n (product_id, image_id, source, position)
+WHERE i.product_id = n.product_id AND i.image_id = n.image_id
+  AND (i.source, i.position) IS DISTINCT FROM (n.source, n.position)
+
 -- name: replaced_images
 SELECT i.product_id, i.image_id, i.position, i.source, i.sha256, i.width, i.height, i.format, i.bytes_ref
 FROM seesame.product_images i
-JOIN unnest(%(product_ids)s::text[], %(image_ids)s::uuid[], %(sources)s::text[]) AS n (product_id, image_id, source)
-    ON i.product_id = n.product_id AND i.source = n.source AND i.image_id <> n.image_id
+JOIN unnest(%(product_ids)s::text[], %(sources)s::text[]) AS n (product_id, source)
+    ON i.product_id = n.product_id AND i.source = n.source
+WHERE i.image_id <> ALL (%(image_ids)s::uuid[])
 
 -- name: delete_images
 DELETE FROM seesame.product_images

@@ -1,10 +1,13 @@
--- name: count_matching
-SELECT count(*) FROM (SELECT FROM {embeddings} e {join} WHERE {condition} LIMIT %(at_most)s) AS matching
+-- name: count_images
+SELECT count(*) FROM (SELECT FROM {embeddings} LIMIT %(at_most)s) AS counted
+
+-- name: count_products
+SELECT count(*) FROM (SELECT FROM seesame.products f WHERE {condition} LIMIT %(at_most)s) AS counted
 
 -- name: nearest
 WITH nearest AS MATERIALIZED (
     SELECT e.product_id, e.image_id, {distance} AS distance
-    FROM {embeddings} e {join} WHERE {condition}
+    FROM {embeddings} e {join} WHERE {condition} {not_itself}
     ORDER BY distance LIMIT %(candidates)s
 ), best AS (
     SELECT DISTINCT ON (product_id) product_id, image_id, distance
@@ -23,12 +26,13 @@ ORDER BY page.distance, p.product_id
 -- name: fulltext
 WITH query AS (
     -- Some of the words are enough, but words that must not occur stay excluded.
-    SELECT every, CASE WHEN every::text LIKE '%%!%%' THEN every ELSE replace(every::text, '&', '|')::tsquery END AS some
-    FROM websearch_to_tsquery('english', %(text)s) AS every
+    SELECT all_words, CASE WHEN all_words::text LIKE '%%!%%' THEN all_words
+                           ELSE replace(all_words::text, '&', '|')::tsquery END AS any_word
+    FROM websearch_to_tsquery('english', %(text)s) AS all_words
 ), page AS (
     SELECT f.product_id, f.title, f.description, f.category, f.brand, f.price, f.currency, f.url, f.attributes,
-        (f.search @@ query.every)::integer + ts_rank_cd(f.search, query.some, 32) AS rank
-    FROM seesame.products f, query WHERE f.search @@ query.some AND {condition}
+        (f.search @@ query.all_words)::integer + ts_rank_cd(f.search, query.any_word, 32) AS rank
+    FROM seesame.products f, query WHERE f.search @@ query.any_word AND {condition}
     ORDER BY rank DESC, f.product_id LIMIT %(limit)s + 1 OFFSET %(offset)s
 )
 SELECT product_id, title, description, category, brand, price, currency, url, attributes
