@@ -1,0 +1,84 @@
+"""Measures, and prints one table."""
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+from bench import embedding, photos, queries, startup, vectors
+from bench.bench import Bench, opened
+from bench.table import Row, print_table
+
+BENCHES: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    "embedding": embedding.rows,
+    "vectors": vectors.rows,
+    "photos": photos.rows,
+    "queries": queries.rows,
+    "startup": startup.rows,
+}
+_WHAT = """\
+benchmarks:
+  embedding   pictures a second against ONNX Runtime alone, for CLIP ViT-B/32 and the fallback; peak memory
+  vectors     recall and latency of a search among 100,000 vectors, 512 and 1280 dimensions
+  photos      import and index; quality (only with --photos)
+  queries     a search by photo over HTTP: latency, and throughput with four clients
+  startup     second start to the first answer; git clone to the first result
+"""
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure, and print one table. Progress goes to stderr; all that is written is deleted again.",
+        epilog=_WHAT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="name", help="which benchmarks (default: all)")
+    parser.add_argument("--markdown", action="store_true", help="print the table as markdown")
+    parser.add_argument(
+        "--photos",
+        type=Path,
+        default=os.environ.get("SEESAME_BENCH_PHOTOS") or None,
+        help="folder with photos.csv: file, label, sender (default: $SEESAME_BENCH_PHOTOS)",
+    )
+    options = parser.parse_args()
+    unknown = set(options.names) - set(BENCHES)
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))} (there are {', '.join(BENCHES)})")
+    if options.photos is not None and not (options.photos / "photos.csv").is_file():
+        parser.error(f"{options.photos} has no photos.csv")
+    rows = [Row("machine", _machine())]
+    busy = []
+    with opened(options.photos) as bench:
+        try:
+            for name in options.names or BENCHES:
+                busy.append(psutil.cpu_percent(interval=2))
+                started = time.monotonic()
+                bench.say(f"── {name}")
+                rows += BENCHES[name](bench)
+                bench.say(f"── {name} took {time.monotonic() - started:.0f} s")
+        finally:  # what was measured is shown, also where a later benchmark fails
+            rows.append(Row("busy with other things before each benchmark", ", ".join(f"{b:.0f}%" for b in busy)))
+            print_table(rows, markdown=options.markdown)
+
+
+def _machine() -> str:
+    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} cores, {gigabytes:.0f} GB, {_processor()}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+if __name__ == "__main__":
+    main()
