@@ -1,5 +1,6 @@
 """Real parts for the tests: PostgreSQL, models, pictures, a running server."""
 
+import os
 import shutil
 import tempfile
 import uuid
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
 
 from seesame.application import Application, open_application
 from seesame.cli.serve import serving
@@ -33,8 +35,14 @@ _TEMPLATE = "seesame_template"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Temporary folders of this run's own: pytest closes the shared one to other users at the start of each run,
-    and the PostgreSQL of a run by root is another user."""
+    """Nothing of the developer's: no settings, no hub, and temporary folders of this run's own.
+
+    pytest closes its shared folder to other users at the start of each run, and the PostgreSQL of a run by root is
+    another user.
+    """
+    for variable in Settings.variables().values():
+        os.environ.pop(variable, None)
+    os.environ["HF_HUB_OFFLINE"] = "1"
     if config.option.basetemp is None:
         folder = tempfile.mkdtemp(prefix="seesame-test-")
         config.option.basetemp = folder
@@ -77,17 +85,15 @@ def copied_database(postgres: EmbeddedPostgres) -> Iterator[str]:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-@contextmanager
-def shop_settings(dsn: str, folder: Path, cache_dir: Path) -> Iterator[Settings]:
-    """Settings of a shop on a database, on any free port, also for the processes that a test starts."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)  # no .env file of the developer's
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setenv("DATABASE_URL", dsn)
-        patch.setenv("SEESAME_DATA_DIR", str(folder / "data"))
-        patch.setenv("SEESAME_CACHE_DIR", str(cache_dir))
-        patch.setenv("SEESAME_PORT", "0")
-        yield Settings.read()
+def shop_settings(dsn: str, folder: Path, cache_dir: Path) -> Settings:
+    """Settings of a shop on a database, on any free port."""
+    return Settings(
+        database_url=SecretStr(dsn),
+        data_dir=folder / "data",
+        cache_dir=cache_dir,
+        port=0,
+        _env_file=None,  # type: ignore[call-arg]
+    )
 
 
 @contextmanager
@@ -114,10 +120,9 @@ def database(dsn: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def settings(dsn: str, tmp_path: Path, cache_dir: Path) -> Iterator[Settings]:
+def settings(dsn: str, tmp_path: Path, cache_dir: Path) -> Settings:
     """Settings of an empty shop of this test's own."""
-    with shop_settings(dsn, tmp_path, cache_dir) as settings:
-        yield settings
+    return shop_settings(dsn, tmp_path, cache_dir)
 
 
 @pytest.fixture
@@ -141,8 +146,7 @@ def shared_server(
     """A client of one server for all tests of a module: for requests that leave nothing behind."""
     with (
         copied_database(postgres) as dsn,
-        shop_settings(dsn, tmp_path_factory.mktemp("shop"), cache_dir) as settings,
-        open_application(settings) as application,
+        open_application(shop_settings(dsn, tmp_path_factory.mktemp("shop"), cache_dir)) as application,
         served(application) as client,
     ):
         yield client
@@ -172,8 +176,7 @@ def shop(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, c
             draw_photo(product, sheet, seed=7, background="wood").save(folder / "photo.jpg")
     with (
         copied_database(postgres) as dsn,
-        shop_settings(dsn, folder, cache_dir) as settings,
-        open_application(settings) as application,
+        open_application(shop_settings(dsn, folder, cache_dir)) as application,
         serving(application) as server,
     ):
         assert application.importer.run(read_records(folder / "products.csv")).errors == []

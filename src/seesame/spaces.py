@@ -85,6 +85,12 @@ class Spaces:
         with self._database.transaction() as connection:
             return rows.list_spaces(connection)
 
+    def missing(self, key: str) -> int:
+        """How many images still get their vector in a space."""
+        with self._database.transaction() as connection:
+            ids = {space.key: space.space_id for space in rows.list_spaces(connection)}
+            return work.count_pending(connection, ids[key])
+
     def states(self) -> list[SpaceState]:
         """Every space with how far it is filled. Counts all vectors, so it is not for the path of a query."""
         with self._database.transaction() as connection:

@@ -1,5 +1,6 @@
 """Indexing: complete whatever happens to the workers, and to single pictures."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -77,10 +78,17 @@ def test_every_image_gets_its_vector_and_progress_is_told(application: Applicati
 def test_workers_killed_in_the_middle_lose_and_double_nothing(application: Application) -> None:
     """Two workers at a time are killed again and again; what they held is claimed again when its lease ends."""
     images = _fill(application, 120)
+    settings = application.settings
+    environment = os.environ | {
+        "DATABASE_URL": application.database.dsn,
+        "SEESAME_DATA_DIR": str(settings.data_dir),
+        "SEESAME_CACHE_DIR": str(settings.cache_dir),
+    }
     kills = 0
     for _ in range(4):
         workers = [
-            subprocess.Popen([sys.executable, "-c", _WORKER], stdout=subprocess.PIPE, text=True) for _ in range(2)
+            subprocess.Popen([sys.executable, "-c", _WORKER], env=environment, stdout=subprocess.PIPE, text=True)
+            for _ in range(2)
         ]
         for worker in workers:
             assert worker.stdout is not None

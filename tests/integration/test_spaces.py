@@ -16,7 +16,7 @@ from seesame.settings import Settings
 from seesame.spaces import Spaces
 from seesame.types import Product, SpaceIdentity, Vector, Vectors
 from tests.conftest import picture, served
-from tests.integration.test_hub import OWNER_NAME, Hub, _serve
+from tests.hub_server import OWNER_NAME, Hub, serve_hub
 
 COLOURS = ["red", "green", "blue", "black", "orange"]
 GOLDENS = Path(__file__).parents[1] / "goldens"
@@ -49,7 +49,7 @@ def gate() -> Iterator[threading.Event]:
 @pytest.fixture
 def hub(gate: threading.Event) -> Iterator[Hub]:
     """A hub with a tiny CLIP of random weights."""
-    with _serve(Hub(_Gated(GOLDENS / "immich", gate))) as hub:
+    with serve_hub(Hub(_Gated(GOLDENS / "immich", gate))) as hub:
         yield hub
 
 

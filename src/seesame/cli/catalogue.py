@@ -93,6 +93,9 @@ def search(
         if answer.page.hits:
             console.print(tables.results(console, answer, application.catalogue))
         console.print(tables.caption(answer), style="dim", highlight=False)
+        waiting = application.spaces.missing(answer.space)
+        if waiting:
+            _err.print(f"{waiting:,} images are not indexed yet and cannot be found; run: seesame index")
 
 
 def import_paths(application: Application, paths: list[Path]) -> Summary:
