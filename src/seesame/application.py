@@ -13,7 +13,7 @@ from seesame.db.embedded import EmbeddedPostgres
 from seesame.db.migrate import migrate
 from seesame.db.pool import Database
 from seesame.embedding.local import LocalEmbedder
-from seesame.errors import ModelUnavailable
+from seesame.errors import DatabaseError, ModelUnavailable, SettingsError, StorageFull
 from seesame.fetch import Fetcher, FetchPolicy
 from seesame.images import ImageLimits
 from seesame.importing import Importer
@@ -56,7 +56,12 @@ class Application:
         if folder is None:
             return None
         model = ClipModel.load(folder, name=_model_name(settings.model), precision=settings.precision)
-        space = self.spaces.add(LocalEmbedder(model, limits=image_limits(settings)))
+        embedder = LocalEmbedder(model, limits=image_limits(settings))
+        try:
+            space = self.spaces.add(embedder)
+        except BaseException:
+            embedder.close()
+            raise
         _log.info("✅ CLIP feature extraction successful: %d dimensions (%s)", space.dimensions, space.key)
         return space
 
@@ -71,7 +76,7 @@ class Application:
                     self._download()
                     self.load_model()
                 return
-            except ModelUnavailable as error:
+            except (ModelUnavailable, DatabaseError, StorageFull) as error:
                 _log.warning("⚠️ %s The fallback model answers; next try in %d s.", error, wait_s)
             if stop.wait(wait_s):
                 return
@@ -100,6 +105,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
         DatabaseUnsuitable: too old, or the user may not create the schema.
     """
     limits = image_limits(settings)
+    _make(settings.cache_dir, "SEESAME_CACHE_DIR")
     with ExitStack() as stack:
         database = stack.enter_context(open_database(settings))
         migrate(database)
@@ -125,6 +131,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Database]:
     """The database of the settings, or the embedded one where they name none."""
+    _make(settings.data_dir, "SEESAME_DATA_DIR")
     with ExitStack() as stack:
         if settings.database_url is None:
             dsn = stack.enter_context(EmbeddedPostgres.start(settings.data_dir)).dsn
@@ -134,6 +141,13 @@ def open_database(settings: Settings) -> Iterator[Database]:
         stack.callback(database.close)
         database.open()
         yield database
+
+
+def _make(folder: Path, variable: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{variable}: the folder {folder} cannot be made ({error.strerror}).") from error
 
 
 def image_limits(settings: Settings) -> ImageLimits:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import threading
 from collections.abc import Sequence
@@ -14,8 +13,9 @@ from uuid import UUID, uuid5
 from seesame.db import catalogue as rows
 from seesame.db import work
 from seesame.db.pool import Database
-from seesame.errors import InvalidInput, NotFound, SeesameError
+from seesame.errors import InvalidInput, NotFound
 from seesame.images import ImageLimits, decode, inspect
+from seesame.models.session import default_threads
 from seesame.pictures import STORED_SIDE, PictureStore
 from seesame.types import Clause, Place, Product, ProductImage
 
@@ -66,7 +66,7 @@ class Catalogue:
         self._pictures = pictures
         self._limits = limits
         # A picture of 50 megapixels takes 150 MB and more while it is decoded.
-        self._decoding = threading.Semaphore(os.cpu_count() or 1)
+        self._decoding = threading.Semaphore(default_threads())
 
     def put(self, product: Product) -> bool:
         """Writes a product; whether it is new.
@@ -222,18 +222,18 @@ class Catalogue:
         Raises:
             NotFound: a product was deleted meanwhile.
         """
-        images = sorted(images, key=lambda image: image.image_id)  # the same order everywhere: no deadlock
+        images = sorted(images, key=lambda image: image.image_id)  # two imports that insert the same do not deadlock
         named = [Place(i.product_id, i.image_id, i.position, i.source) for i in images if i.source != UPLOAD]
         try:
             with self._database.transaction() as connection:
-                rows.place_images(connection, sorted(kept, key=lambda place: place.image_id))
+                rows.place_images(connection, kept)
                 replaced = rows.replaced_images(connection, [*named, *kept])
                 rows.delete_images(connection, replaced)
                 rows.insert_images(connection, images)
                 if images:
                     work.enqueue(connection, images)
                 stored = {i.bytes_ref for i in rows.images_of(connection, list({i.product_id for i in images}))}
-        except SeesameError:
+        except NotFound:  # rolled back for certain; after a lost connection the rows may be there and need their files
             self._delete_pictures(images)
             raise
         self._delete_pictures([*replaced, *(image for image in images if image.bytes_ref not in stored)])

@@ -4,10 +4,12 @@ What keeps hostile files cheap: the first bytes decide which one decoder ever se
 read and checked before that decoder allocates for it (`seesame.image_formats`).
 """
 
+import errno
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from PIL import Image
@@ -68,6 +70,18 @@ def decode(data: bytes, *, limits: ImageLimits = _DEFAULT_LIMITS, shortest_side:
         upright = picture if turn is None else picture.transpose(turn)
         upright.info = {}
         return upright
+
+
+def read_file(path: Path, *, limits: ImageLimits = _DEFAULT_LIMITS) -> bytes:
+    """A file's bytes, one more than the limit at most, so that `inspect` sees what is too large without reading it.
+
+    Raises:
+        OSError: it is no file, or cannot be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "no such file")
+    with path.open("rb") as file:
+        return file.read(limits.max_bytes + 1)
 
 
 def encode_jpeg(image: Image.Image, *, max_side: int | None = None, quality: int = 90) -> bytes:

@@ -1,7 +1,6 @@
 """Brings products and their pictures into the catalogue. Doing it twice changes nothing."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -9,9 +8,10 @@ from pathlib import Path
 from uuid import UUID
 
 from seesame.catalogue import Catalogue, Source, image_id_of
-from seesame.errors import FetchError, ImageError, InvalidInput, NotFound
+from seesame.errors import FetchError, ImageError, NotFound
 from seesame.fetch import Fetcher
-from seesame.images import ImageLimits
+from seesame.images import ImageLimits, read_file
+from seesame.models.session import default_threads
 from seesame.records import Record, RecordError
 from seesame.types import Place, Product, ProductImage
 
@@ -64,7 +64,7 @@ class Importer:
             StorageFull: no room for pictures; likewise.
         """
         summary = Summary()
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None) as pool:
+        with ThreadPoolExecutor(default_threads()) as pool:
             for batch in _batches(records):
                 summary.errors.extend(item for item in batch if isinstance(item, RecordError))
                 self._batch([item for item in batch if isinstance(item, Record)], pool, summary)
@@ -107,22 +107,14 @@ class Importer:
 
     def _load(self, record: Record, position: int, place: str) -> _Picture | RecordError:
         try:
-            data = self._fetcher.fetch(place) if "://" in place else self._read(Path(place))
-        except (FetchError, ImageError) as error:
+            data = self._fetcher.fetch(place) if "://" in place else read_file(Path(place), limits=self._limits)
+        except FetchError as error:
             return _error(record, error.code, place, str(error))
-        except InvalidInput as error:
-            return _error(record, _UNREADABLE, place, str(error))
+        except (OSError, ValueError) as error:
+            missing = isinstance(error, FileNotFoundError)
+            return _error(record, _UNREADABLE, place, "There is no such file." if missing else "It cannot be read.")
         image_id = image_id_of(record.product.product_id, hashlib.sha256(data).digest())
         return _Picture(record, position, Source(place, data), image_id)
-
-    def _read(self, path: Path) -> bytes:
-        try:
-            if not path.is_file():
-                raise InvalidInput("image", "There is no such file.")
-            with path.open("rb") as file:
-                return file.read(self._limits.max_bytes + 1)  # one more, so that too large is seen
-        except (OSError, ValueError) as error:
-            raise InvalidInput("image", "The file cannot be read.") from error
 
     def _store(self, picture: _Picture) -> ProductImage | RecordError:
         try:

@@ -40,6 +40,9 @@ def configure_logging(level: str, log_format: Literal["text", "json"]) -> None:
     if log_format == "json":
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(JsonFormatter())
+    elif not sys.stderr.isatty():  # a file or a pipe: one line an event
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-8s %(message)s"))
     else:
         handler = RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False, markup=False)
         handler.setFormatter(logging.Formatter("%(message)s", datefmt="%X"))

@@ -56,8 +56,10 @@ def read_records(path: Path) -> Iterator[Record | RecordError]:
     """
     try:
         exists, is_file = path.exists(), path.is_file()
-    except OSError:  # a name that no file can have
-        exists = is_file = False
+        if is_file:
+            path.open("rb").close()
+    except OSError as error:
+        raise InvalidInput("path", f"{str(path)!r} cannot be read: {error.strerror}.") from error
     if not exists:
         raise InvalidInput("path", f"There is no file or folder {str(path)!r}.")
     path = path.absolute()

@@ -137,7 +137,7 @@ class Search:
         if answering.space.vector_type == "halfvec":
             _log.info("✅ Used pgvector similarity search", extra={"method": page.method, "results": len(page.hits)})
         else:
-            _log.info("⚠️ pgvector is not available, using exact similarity search")
+            _log.info("⚠️ pgvector is not used in this space, using exact similarity search")
         return Answer(page, answering.space.key, answering.degraded_reason, _ms_since(started))
 
 

@@ -5,8 +5,8 @@ import threading
 from dataclasses import dataclass
 from typing import Literal
 
+from seesame.db import catalogue, work
 from seesame.db import spaces as rows
-from seesame.db import work
 from seesame.db.pool import Database
 from seesame.types import Embedder, Space
 
@@ -67,8 +67,7 @@ class Spaces:
         primary = by_role.get("primary")
         if primary is not None and primary.key in embedders:
             return Answering(primary, embedders[primary.key], None)
-        candidate = by_role.get("candidate")
-        indexing = candidate is not None and candidate.key in embedders
+        indexing = any(space.role == "candidate" and space.key in embedders for space in spaces)
         reason: Reason = "clip_indexing" if indexing else self._waiting
         return Answering(fallback, embedders[self._fallback_key], reason)
 
@@ -85,24 +84,20 @@ class Spaces:
         with self._database.transaction() as connection:
             return rows.list_spaces(connection)
 
-    def missing(self, key: str) -> int:
-        """How many images still get their vector in a space."""
-        with self._database.transaction() as connection:
-            ids = {space.key: space.space_id for space in rows.list_spaces(connection)}
-            return work.count_pending(connection, ids[key])
-
     def states(self) -> list[SpaceState]:
         """Every space with how far it is filled. Counts all vectors, so it is not for the path of a query."""
         with self._database.transaction() as connection:
+            images = catalogue.totals(connection)[1]
+            counted = [(s, rows.count_vectors(connection, s.space_id)) for s in rows.list_spaces(connection)]
             return [
                 SpaceState(
                     space=space,
-                    vectors=rows.count_vectors(connection, space.space_id),
-                    missing=work.count_pending(connection, space.space_id),
+                    vectors=vectors,
+                    missing=images - vectors,
                     index_is_valid=rows.index_is_valid(connection, space.space_id),
                     loaded=space.key in self._embedders,
                 )
-                for space in rows.list_spaces(connection)
+                for space, vectors in counted
             ]
 
     def activate_if_complete(self, space: Space) -> bool:

@@ -74,7 +74,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class ProductImage:
-    """One picture of a product. It never changes: other bytes are another image, with another id."""
+    """One picture of a product. Its bytes never change: others are another image, with another id."""
 
     product_id: str
     image_id: UUID

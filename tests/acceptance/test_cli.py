@@ -155,13 +155,22 @@ def test_an_import_with_bad_lines_names_each_and_does_the_others(seesame: Shell,
     assert "good" in seesame("search", str(folder / "shoes" / "a.jpg")).stdout
 
 
+def test_a_catalogue_that_is_not_indexed_is_told(seesame: Shell, folder: Path) -> None:
+    """A search that cannot find what is there says what to do about it."""
+    seesame("import", str(folder), "--no-index")
+    assert "4 images are not indexed yet" in seesame("search", "shop/shoes/a.jpg").stderr
+    assert "4 images lack their vector" in seesame("doctor", code=1).stdout
+    seesame("index")
+    assert "not indexed" not in seesame("search", "shop/shoes/a.jpg").stderr
+
+
 def test_wrong_use_is_told_in_one_line(seesame: Shell, folder: Path) -> None:
     """No traceback; exit code 2 for settings, 1 for the rest."""
     assert "no file or folder" in seesame("import", "nowhere", code=1).stderr
     assert "Name one of" in seesame("search", code=1).stderr
-    assert "no file 'none.jpg'" in seesame("search", "none.jpg", code=1).stderr
-    assert "no file '[/x].jpg'" in seesame("search", "[/x].jpg", code=1).stderr
-    assert "no file '/dev/zero'" in seesame("search", "/dev/zero", code=1).stderr
+    assert "Cannot read 'none.jpg'" in seesame("search", "none.jpg", code=1).stderr
+    assert "Cannot read '[/x].jpg'" in seesame("search", "[/x].jpg", code=1).stderr
+    assert "Cannot read '/dev/zero'" in seesame("search", "/dev/zero", code=1).stderr
     assert "finite" in seesame("search", "--text", "x", "--max-price", "nan", code=1).stderr
     assert "limit" in seesame("search", "shop/shoes/a.jpg", "--limit", "0", code=1).stderr
     (folder / "text.jpg").write_text("text")
@@ -169,6 +178,10 @@ def test_wrong_use_is_told_in_one_line(seesame: Shell, folder: Path) -> None:
     assert "no such product" in seesame("search", "--similar-to", "x", code=1).stderr
     assert "seesame models pull" in seesame("models", "show", code=1).stderr
     assert "vit-b-32-laion2b" in seesame("models", "list").stdout
+    assert "65535" in seesame("up", "--port", "70000", code=2).stderr
+    seesame.environment["SEESAME_DATA_DIR"] = str(folder / "text.jpg")
+    assert "SEESAME_DATA_DIR" in seesame("doctor", code=2).stderr
+    seesame.environment["SEESAME_DATA_DIR"] = str(seesame.folder / "data")
     seesame.environment["SEESAME_PORT"] = "http"
     assert "SEESAME_PORT" in seesame("doctor", code=2).stderr
     seesame.environment |= {"SEESAME_PORT": "0", "DATABASE_URL": "postgresql://127.0.0.1:1/none"}

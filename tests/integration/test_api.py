@@ -3,7 +3,9 @@
 import base64
 import json
 import socket
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +13,11 @@ import httpx2
 import pytest
 
 from seesame.application import Application
-from seesame.catalogue import Source
-from seesame.errors import NotFound
+from seesame.catalogue import Catalogue, Source
+from seesame.db.pool import Connection, Database
+from seesame.errors import DatabaseUnavailable, NotFound
+from seesame.images import ImageLimits
+from seesame.pictures import PictureStore
 from seesame.types import Product
 from tests.conftest import picture, served
 
@@ -330,6 +335,29 @@ def test_a_picture_of_a_product_that_is_gone_leaves_no_file(application: Applica
     with pytest.raises(NotFound):
         application.catalogue.publish([image])
     assert not [p for p in (application.settings.data_dir / "pictures").rglob("*") if p.is_file()]
+
+
+class _Mute(Database):
+    """A database whose word that it has committed gets lost."""
+
+    @contextmanager
+    def transaction(self, *, timeout_s: float = 10) -> Iterator[Connection]:
+        with super().transaction(timeout_s=timeout_s) as connection:
+            yield connection
+        raise DatabaseUnavailable("The connection broke.")
+
+
+def test_a_picture_stays_when_nobody_knows_whether_its_row_does(application: Application) -> None:
+    """After a lost acknowledgement the row may be there, and it needs its file."""
+    pictures = PictureStore(application.settings.data_dir / "pictures")
+    application.catalogue.put(Product("a"))
+    image = application.catalogue.store("a", 0, Source("upload", picture()))
+    mute = _Mute(application.database.dsn)
+    mute.open()
+    with pytest.raises(DatabaseUnavailable):
+        Catalogue(mute, pictures, limits=ImageLimits()).publish([image])
+    mute.close()
+    assert application.catalogue.picture(image.image_id)
 
 
 def test_the_same_picture_at_once_is_one_file(application: Application) -> None:

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from seesame.db.embedded import EmbeddedPostgres
+from seesame.errors import DatabaseUnsuitable
 
 _HOLDER = """
 import os, sys
@@ -184,6 +185,21 @@ def test_a_path_too_long_for_a_socket_works(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     with EmbeddedPostgres.start(deep) as server, psycopg.connect(server.dsn) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_socket_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
+    """Whoever made it first could sit between us and the server."""
+    deep = tmp_path / ("d" * 100)
+    with EmbeddedPostgres.start(deep) as server, psycopg.connect(server.dsn) as connection:
+        sockets = Path(connection.info.host)
+    assert not sockets.exists()
+    sockets.mkdir(mode=0o777)
+    sockets.chmod(0o777)
+    try:
+        with pytest.raises(DatabaseUnsuitable, match="not private"):
+            EmbeddedPostgres.start(deep)
+    finally:
+        sockets.rmdir()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

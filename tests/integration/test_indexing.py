@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import numpy as np
 import psycopg
+from psycopg import sql
 
 from seesame.application import Application
 from seesame.catalogue import Source
@@ -103,6 +104,34 @@ def test_workers_killed_in_the_middle_lose_and_double_nothing(application: Appli
         connection.execute("UPDATE seesame.image_work SET leased_until = now() WHERE leased_until IS NOT NULL")
     indexer.run_once()
     assert set(_vectors(application)) == {image.product_id for image in images}
+    with application.database.transaction() as connection:
+        assert connection.execute("SELECT count(*) FROM seesame.image_work").fetchone() == (0,)
+
+
+def test_a_long_queue_is_not_sorted_for_a_claim(application: Application) -> None:
+    """The next batch comes from the index, however much waits."""
+    with application.database.transaction() as connection:
+        connection.execute(
+            "INSERT INTO seesame.image_work (product_id, image_id, space_id)"
+            " SELECT i::text, gen_random_uuid(), 1 FROM generate_series(1, 20000) AS i"
+        )
+        connection.execute("ANALYZE seesame.image_work")
+        values = {"space_id": 1, "token": uuid4(), "limit": 64, "lease_s": 60}
+        rows = connection.execute(sql.SQL("EXPLAIN ") + work._SQL["claim"], values).fetchall()
+    plan = "\n".join(row[0] for row in rows)
+    assert "image_work_next" in plan
+    assert "Sort" not in plan
+
+
+def test_work_of_images_that_are_gone_holds_nobody_up(application: Application) -> None:
+    """A shop that deletes rows by itself leaves work behind, which is passed over and forgotten."""
+    _fill(application, 3)
+    with application.database.transaction() as connection:
+        connection.execute(
+            "INSERT INTO seesame.image_work (product_id, image_id, space_id, next_try_at)"
+            " SELECT i::text, gen_random_uuid(), 1, '-infinity' FROM generate_series(1, 200) AS i"
+        )
+    assert _indexer(application).run_once()[0].done == 3
     with application.database.transaction() as connection:
         assert connection.execute("SELECT count(*) FROM seesame.image_work").fetchone() == (0,)
 

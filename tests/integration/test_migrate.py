@@ -14,8 +14,8 @@ from psycopg.conninfo import make_conninfo
 from seesame.db import search as search_rows
 from seesame.db import spaces, work
 from seesame.db.embedded import EmbeddedPostgres
-from seesame.db.migrate import migrate, pgvector_version, status
-from seesame.db.pool import Database
+from seesame.db.migrate import migrate, status
+from seesame.db.pool import Database, pgvector_version
 from seesame.errors import DatabaseUnavailable, DatabaseUnsuitable
 from seesame.types import SpaceIdentity
 from tests.catalogue_rows import add_images, unit
@@ -24,7 +24,7 @@ from tests.requirements import environment
 _MIGRATE = """
 import sys
 from seesame.db.migrate import migrate
-from seesame.db.pool import Database
+from seesame.db.pool import Database, pgvector_version
 print(len(migrate(Database(sys.argv[1]))))
 """
 

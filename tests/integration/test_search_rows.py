@@ -153,8 +153,12 @@ def test_a_product_with_many_images_does_not_crowd_out_the_others(database: Data
         add_images(connection, space, vectors, products=products)
         connection.execute("ANALYZE")
         page = search.nearest(connection, space, vectors[0], (), limit=10)
+        others = search.nearest(connection, space, vectors[0], (), limit=10, exclude="crowd")
     assert page.hits[0].product.product_id == "crowd"
     assert len(page.hits) == 10
+    assert len(others.hits) == 10
+    assert "crowd" not in _ids(others)
+    assert others.method == "hnsw"
 
 
 def test_the_last_page_says_that_it_is_the_last(database: Database) -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from seesame.application import Application, open_application
 from seesame.catalogue import Source
-from seesame.errors import ImageError
+from seesame.errors import DatabaseUnavailable, ImageError, StorageFull
 from seesame.search import Query
 from seesame.settings import Settings
 from seesame.spaces import Spaces
-from seesame.types import Product, SpaceIdentity, Vector, Vectors
+from seesame.types import Embedder, Product, Space, SpaceIdentity, Vector, Vectors
 from tests.conftest import picture, served
 from tests.hub_server import OWNER_NAME, Hub, serve_hub
 
@@ -145,6 +145,25 @@ def test_a_new_model_takes_over_when_it_is_complete(settings: Settings) -> None:
             answer = application.search.by_photo(picture("red"), Query())
             assert (answer.degraded_reason, answer.space.split("@")[0]) == (None, folder)
             assert [s.role for s in application.spaces.all() if s.role != "fallback"] == keys
+
+
+def test_a_database_that_is_away_when_the_model_comes_is_waited_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is loaded again later; nothing ends for it."""
+    monkeypatch.setattr("seesame.application._RETRY_S", (0,))
+    with open_application(settings.model_copy(update={"model": str(GOLDENS / "immich")})) as application:
+        add, refusals = application.spaces.add, [DatabaseUnavailable("away"), StorageFull("full")]
+
+        def refusing(embedder: Embedder) -> Space:
+            if refusals:
+                raise refusals.pop()
+            return add(embedder)
+
+        monkeypatch.setattr(application.spaces, "add", refusing)
+        application.fetch_model(threading.Event())
+        application.indexer.run_once()
+        assert application.spaces.answering().degraded_reason is None
 
 
 def test_a_hub_that_is_away_is_told_and_the_fallback_answers(with_hub: Settings, hub: Hub) -> None:

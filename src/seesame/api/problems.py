@@ -20,12 +20,9 @@ STATUS: dict[type[errors.SeesameError], int] = {
     errors.UnsupportedFormat: 415,
     errors.ImageTooLarge: 413,
     errors.ImageUndecodable: 422,
-    errors.UrlNotAllowed: 400,
-    errors.FetchFailed: 422,
     errors.InvalidInput: 422,
     errors.NotFound: 404,
     errors.DatabaseUnavailable: 503,
-    errors.ModelUnavailable: 503,
     errors.StorageFull: 507,
 }
 
@@ -67,7 +64,7 @@ def problem(status: int, code: str, detail: str, *, fields: list[dict[str, str]]
     if fields:
         # A name that was sent may hold half a surrogate pair, which no reply can.
         body["errors"] = [{k: v.encode("utf-8", "replace").decode() for k, v in field.items()} for field in fields]
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
     return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
 
 

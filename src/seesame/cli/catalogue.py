@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 from seesame.api.schemas import AnswerOut
-from seesame.application import Application, open_application
+from seesame.application import Application, image_limits, open_application
 from seesame.cli import tables
 from seesame.errors import InvalidInput, ModelError
 from seesame.filters import parse_filter
+from seesame.images import read_file
 from seesame.importing import Summary
 from seesame.indexing import Progress
 from seesame.logs import configure_logging
@@ -81,7 +82,7 @@ def search(
     console = Console()
     with _opened() as application:
         if photo is not None:
-            answer = application.search.by_photo(_read(photo, application.settings.max_upload_bytes), query)
+            answer = application.search.by_photo(_read(photo, application), query)
         elif text is not None:
             answer = application.search.by_text(text, query)
         else:
@@ -93,7 +94,7 @@ def search(
         if answer.page.hits:
             console.print(tables.results(console, answer, application.catalogue))
         console.print(tables.caption(answer), style="dim", highlight=False)
-        waiting = application.spaces.missing(answer.space)
+        waiting = next(s.missing for s in application.spaces.states() if s.space.key == answer.space)
         if waiting:
             _err.print(f"{waiting:,} images are not indexed yet and cannot be found; run: seesame index")
 
@@ -142,11 +143,8 @@ def _opened() -> Iterator[Application]:
         yield application
 
 
-def _read(path: Path, max_bytes: int) -> bytes:
+def _read(path: Path, application: Application) -> bytes:
     try:
-        if not path.is_file():
-            raise InvalidInput("photo", f"There is no file {str(path)!r}.")
-        with path.open("rb") as file:
-            return file.read(max_bytes + 1)  # one more, so that too large is seen
+        return read_file(path, limits=image_limits(application.settings))
     except OSError as error:
         raise InvalidInput("photo", f"Cannot read {str(path)!r}: {error.strerror}.") from error

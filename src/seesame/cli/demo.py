@@ -32,7 +32,7 @@ def demo(
     err = Console(stderr=True)
     with tables.bar(err, "Drawing", "pictures") as show:
         sample = draw_catalogue(settings.data_dir / "sample", progress=show)
-    with open_application(settings) as application, serving(application) as server:
+    with open_application(settings) as application, serving(application, fetch_model=not exit_after) as server:
         summary = catalogue.import_paths(application, [sample.csv])
         tables.import_summary(err, summary)
         catalogue.index_all(application)

@@ -11,7 +11,7 @@ from rich.text import Text
 from seesame import __version__
 from seesame.application import Application, open_application
 from seesame.cli.tables import REASONS
-from seesame.db.migrate import pgvector_version
+from seesame.db.pool import pgvector_version
 from seesame.errors import ModelError
 from seesame.settings import Settings
 
@@ -36,8 +36,8 @@ def doctor() -> None:
             note = str(error)
             faults.append(note)
         table.add_row("model", note)
-        _database_rows(application, table)
-        faults += _space_rows(application, table)
+        pgvector = _database_rows(application, table)
+        faults += _space_rows(application, table, pgvector=pgvector)
         failures = application.indexer.failures(limit=1000)
         if failures:
             faults.append(f"{len(failures)} images failed; see and retry them with: seesame index --retry-failed")
@@ -49,18 +49,19 @@ def doctor() -> None:
     console.print("[green]✓[/] All is well.")
 
 
-def _database_rows(application: Application, table: Table) -> None:
+def _database_rows(application: Application, table: Table) -> bool:
     with application.database.transaction() as connection:
         kind = "embedded" if application.settings.database_url is None else "DATABASE_URL"
         version = connection.info.server_version
         table.add_row("PostgreSQL", f"{version // 10_000}.{version % 10_000} ({kind})")
         pgvector = pgvector_version(connection)
-    table.add_row("pgvector", pgvector or "not available: search is exact")
+    table.add_row("pgvector", pgvector or "not available, or older than 0.8: search is exact")
     products, images = application.catalogue.totals()
     table.add_row("catalogue", f"{products:,} products, {images:,} images")
+    return pgvector is not None
 
 
-def _space_rows(application: Application, table: Table) -> list[str]:
+def _space_rows(application: Application, table: Table, *, pgvector: bool) -> list[str]:
     faults = []
     for state in application.spaces.states():
         space = state.space
@@ -72,6 +73,8 @@ def _space_rows(application: Application, table: Table) -> list[str]:
             )
             if state.missing and state.loaded:
                 faults.append(f"{state.missing:,} images lack their vector in {space.key}; run: seesame index")
+            if pgvector and space.vector_type == "real[]":
+                faults.append(f"{space.key} was made before pgvector came, and is searched without it")
             if state.index_is_valid is False:
                 faults.append(
                     f"The index of {space.key} is invalid; run: REINDEX TABLE seesame.embeddings_{space.space_id}"

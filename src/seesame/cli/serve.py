@@ -25,7 +25,9 @@ _DRAIN_S = 15  # a stalled request must not keep the process from ending within 
 
 def up(
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes any free one.", show_default="8000")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port; 0 takes any free one.", show_default="8000")
+    ] = None,
 ) -> None:
     """Start everything on this machine: PostgreSQL, the API, the web page and the indexer."""
     settings = Settings.read()
@@ -87,8 +89,8 @@ class Server:
 
 
 @contextmanager
-def serving(application: Application) -> Iterator[Server]:
-    """The API, the indexer and the download of the model, beside each other until the block ends."""
+def serving(application: Application, *, fetch_model: bool = True) -> Iterator[Server]:
+    """The API, the indexer and, if asked for, the download of the model, side by side until the block ends."""
     settings = application.settings
     listener = _listen(settings.host, settings.port)
     config = uvicorn.Config(
@@ -102,7 +104,8 @@ def serving(application: Application) -> Iterator[Server]:
     server = Server(uvicorn.Server(config), listener)
     stop = threading.Event()
     indexer = _task("the indexer", application.indexer.run_forever, server.fail)
-    _task("the model loader", lambda: _fetch_model(application, stop), server.fail)
+    if fetch_model:
+        _task("the model loader", lambda: _fetch_model(application, stop), server.fail)
     server.start()
     _log.info("✅ Seesame is up: %s", server.url)
     try:
@@ -143,9 +146,10 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(2048)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         listener.close()
+        reason = getattr(error, "strerror", None) or "no such host"
         raise SettingsError(
-            f"Cannot listen on {host}:{port} ({error.strerror}). Set SEESAME_PORT or --port to a free port."
+            f"Cannot listen on {host}:{port} ({reason}). Set SEESAME_PORT or --port to a free port."
         ) from error
     return listener

@@ -18,6 +18,7 @@ import os
 import pwd
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 import threading
@@ -31,6 +32,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from seesame.db.pool import translated
 from seesame.errors import DatabaseUnavailable, DatabaseUnsuitable
 
 _log = logging.getLogger(__name__)
@@ -100,7 +102,8 @@ class EmbeddedPostgres:
                 _log.debug("Stopping the embedded PostgreSQL")
                 self._pg_ctl("stop", "--mode=fast", f"--timeout={_STOP_TIMEOUT_S}")
                 if self._socket_folder() != self._pgdata.resolve():
-                    self._socket_folder().rmdir()
+                    with contextlib.suppress(OSError):
+                        self._socket_folder().rmdir()
 
     def __enter__(self) -> Self:
         return self
@@ -139,7 +142,7 @@ class EmbeddedPostgres:
             if self._postmaster() is None:
                 try:
                     with self._starting_or_stopping():
-                        if self._users is not None:
+                        if self._users is not None and self._postmaster() is None:
                             _log.warning("The embedded PostgreSQL died; starting it again")
                             self._ensure_running()
                 except (DatabaseUnavailable, psycopg.Error, OSError):
@@ -178,10 +181,8 @@ class EmbeddedPostgres:
 
     def _launch(self) -> None:
         sockets = self._socket_folder()
-        if not sockets.exists():
-            sockets.mkdir(mode=0o700, parents=True)
-            if self._owner is not None:
-                os.chown(sockets, self._owner.pw_uid, self._owner.pw_gid)
+        if sockets != self._pgdata.resolve():
+            self._make_private(sockets)
         if self._owner is not None:
             for folder in (self._pgdata, _binaries()):
                 _let_traverse(folder)
@@ -199,6 +200,17 @@ class EmbeddedPostgres:
             os.chown(log, self._owner.pw_uid, self._owner.pw_gid)
         self._pg_ctl("start", f"--timeout={_START_TIMEOUT_S}", f"--log={log}", f"--options={flags}")
         _log.debug("Embedded PostgreSQL is up (%.1f s)", time.monotonic() - started)
+
+    def _make_private(self, sockets: Path) -> None:
+        """A folder for the socket among everybody's temporary files: ours alone, or the server is not started."""
+        owner = self._owner.pw_uid if self._owner else os.geteuid()
+        with contextlib.suppress(FileExistsError):
+            sockets.mkdir(mode=0o700)
+            if self._owner is not None:
+                os.chown(sockets, self._owner.pw_uid, self._owner.pw_gid)
+        found = sockets.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
+            raise DatabaseUnsuitable(f"{sockets} is not private. Set SEESAME_DATA_DIR to a shorter path.")
 
     def _postmaster(self) -> psutil.Process | None:
         """The running server of this folder. The file alone proves nothing: it outlives a kill -9."""
@@ -225,7 +237,7 @@ class EmbeddedPostgres:
                 return True
 
     def _ensure_database(self) -> None:
-        with psycopg.connect(self._dsn("postgres"), autocommit=True) as connection:
+        with translated(), psycopg.connect(self._dsn("postgres"), autocommit=True) as connection:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [_DATABASE]).fetchone()
             if known is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
@@ -279,13 +291,17 @@ def _system_user() -> pwd.struct_passwd:
     """The user that the server runs as when Seesame itself runs as root."""
     with contextlib.suppress(KeyError):
         return pwd.getpwnam(_SYSTEM_USER)
-    useradd = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
-    if useradd is None:
-        raise DatabaseUnsuitable("PostgreSQL does not run as root. Run Seesame as another user, or set DATABASE_URL.")
+    useradd = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin") or "/bin/false"
     _log.warning("PostgreSQL does not run as root: adding the system user %r for it", _SYSTEM_USER)
     command = [useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _SYSTEM_USER]
     subprocess.run(command, check=False, capture_output=True)
-    return pwd.getpwnam(_SYSTEM_USER)
+    try:
+        return pwd.getpwnam(_SYSTEM_USER)
+    except KeyError as error:
+        raise DatabaseUnsuitable(
+            "PostgreSQL does not run as root, and no user could be added for it. Run Seesame as another user, or set"
+            " DATABASE_URL."
+        ) from error
 
 
 def _let_traverse(folder: Path) -> None:

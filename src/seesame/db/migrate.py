@@ -8,13 +8,12 @@ from importlib import resources
 import psycopg
 from psycopg.rows import class_row
 
-from seesame.db.pool import Connection, Database, translated
+from seesame.db.pool import Connection, Database, pgvector_version, translated
 from seesame.errors import DatabaseUnsuitable
 
 _log = logging.getLogger(__name__)
 
 _LOCK = 0x5EE5A3E  # any number that no other program takes
-_HALFVEC_SINCE = (0, 7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +56,6 @@ def status(database: Database) -> list[Migration]:
         row = connection.execute("SELECT to_regclass('seesame.migrations') IS NOT NULL").fetchone()
         done = {m.version: m for m in _applied(connection)} if row and row[0] else {}
     return [done.get(migration.version, migration) for migration in _files()]
-
-
-def pgvector_version(connection: Connection) -> str | None:
-    """The version of the installed extension; None where it is missing or too old for `halfvec`."""
-    row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
-    if row is None or tuple(int(part) for part in row[0].split(".")[:2]) < _HALFVEC_SINCE:
-        return None
-    return str(row[0])
 
 
 def _install_pgvector(connection: Connection) -> None:

@@ -17,6 +17,7 @@ _log = logging.getLogger(__name__)
 Connection = psycopg.Connection[TupleRow]
 
 MINIMUM_VERSION = 140_000
+_PGVECTOR_SINCE = (0, 8)
 QUERY_TIMEOUT_S = 10.0
 _CONNECT_TIMEOUT_S = 5
 _WAIT_S = 2.0  # for a free connection; then the request is better told to come again
@@ -93,7 +94,7 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Connection]:
-        """A connection of its own with autocommit, outside the pool: for LISTEN, migrations and long statements."""
+        """A connection of its own with autocommit, outside the pool: for LISTEN and migrations."""
         with translated(), connect(self.dsn) as connection:
             yield connection
 
@@ -118,6 +119,14 @@ def scalar(
     """The first column of the first row; None where there is no row."""
     row = connection.execute(statement, parameters).fetchone()
     return None if row is None else row[0]
+
+
+def pgvector_version(connection: Connection) -> str | None:
+    """The version of the installed extension; None where it is missing or too old for `halfvec` and iterative scans."""
+    row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+    if row is None or tuple(int(part) for part in row[0].split(".")[:2]) < _PGVECTOR_SINCE:
+        return None
+    return str(row[0])
 
 
 def set_local(connection: Connection, **settings: Any) -> None:

@@ -96,6 +96,7 @@ class _Search:
         self._connection = connection
         self._space = space
         self._filtered = bool(clauses)
+        self._passes_over = bool(clauses) or exclude is not None
         where, self._values = condition(clauses)
         self._names = {
             "embeddings": embeddings_table(space.space_id),
@@ -122,7 +123,8 @@ class _Search:
             set_local(
                 self._connection,
                 hnsw__ef_search=min(_MAX_EF_SEARCH, max(self._space.ef_search, candidates)),
-                hnsw__iterative_scan="relaxed_order" if method == "iterative" else "off",
+                # What is passed over must not make the index stop short.
+                hnsw__iterative_scan="relaxed_order" if self._passes_over else "off",
             )
         statement = _SQL["nearest"].format(distance=self._distance(method), **self._names)
         values = {"vector": self._vector, "candidates": candidates, "limit": limit, "offset": offset}

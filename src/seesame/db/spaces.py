@@ -4,8 +4,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from seesame.db.catalogue import now
-from seesame.db.migrate import pgvector_version
-from seesame.db.pool import Connection, scalar
+from seesame.db.pool import Connection, pgvector_version, scalar
 from seesame.db.statements import statements
 from seesame.types import Role, Space, SpaceIdentity, Vector
 
@@ -55,7 +54,7 @@ def activate_if_complete(connection: Connection, space_id: int) -> bool:
     candidates = {space.space_id for space in list_spaces(connection) if space.role == "candidate"}
     if space_id not in candidates or not is_complete(connection, space_id):
         return False
-    connection.execute(_SQL["retire_primary"])
+    connection.execute(_SQL["retire_others"], {"space_id": space_id})
     connection.execute(_SQL["activate"], {"space_id": space_id, "now": now(connection)})
     return True
 

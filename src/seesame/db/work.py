@@ -73,13 +73,15 @@ def reconcile(connection: Connection, space: Space) -> int:
 
 
 def claim(connection: Connection, space: Space, token: UUID, *, limit: int, lease_s: float) -> list[WorkItem]:
-    """Leases up to `limit` images to the holder of `token`. Work of images that are gone is dropped."""
+    """Leases up to `limit` images to the holder of `token`. Work of images that are gone is forgotten."""
     parameters = {"space_id": space.space_id, "token": token, "limit": limit, "lease_s": lease_s}
-    rows = connection.execute(_SQL["claim"], parameters).fetchall()
-    for product_id, image_id, bytes_ref in rows:
-        if bytes_ref is None:
-            _settle(connection, "drop", space, token, product_id, image_id)
-    return [WorkItem(*row) for row in rows if row[2] is not None]
+    while rows := connection.execute(_SQL["claim"], parameters).fetchall():
+        items = [WorkItem(*row) for row in rows if row[2] is not None]
+        if len(items) < len(rows):
+            connection.execute(_SQL["forget_gone"], parameters)
+        if items:
+            return items
+    return []
 
 
 def finish(connection: Connection, space: Space, token: UUID, done: Sequence[tuple[WorkItem, Vector]]) -> int:
@@ -99,8 +101,16 @@ def finish(connection: Connection, space: Space, token: UUID, done: Sequence[tup
 
 def fail(connection: Connection, space: Space, token: UUID, item: WorkItem, code: str, *, retry_s: float) -> None:
     """Records a fault of the image; after three it is given up until someone asks for it again."""
-    parameters = {"code": code, "max_attempts": MAX_ATTEMPTS, "retry_s": retry_s}
-    _settle(connection, "fail", space, token, item.product_id, item.image_id, **parameters)
+    parameters = {
+        "space_id": space.space_id,
+        "token": token,
+        "product_id": item.product_id,
+        "image_id": item.image_id,
+        "code": code,
+        "max_attempts": MAX_ATTEMPTS,
+        "retry_s": retry_s,
+    }
+    connection.execute(_SQL["fail"], parameters)
 
 
 def release(connection: Connection, space: Space, token: UUID) -> None:
@@ -129,16 +139,3 @@ def list_failed(connection: Connection, *, limit: int) -> list[Failure]:
     """Images that failed, with the reason."""
     with connection.cursor(row_factory=class_row(Failure)) as cursor:
         return cursor.execute(_SQL["list_failed"], {"limit": limit}).fetchall()
-
-
-def _settle(
-    connection: Connection,
-    name: str,
-    space: Space,
-    token: UUID,
-    product_id: str,
-    image_id: UUID,
-    **more: object,
-) -> None:
-    lease = {"space_id": space.space_id, "token": token, "product_id": product_id, "image_id": image_id}
-    connection.execute(_SQL[name], lease | more)

@@ -74,8 +74,13 @@ DELETE FROM seesame.product_images
 WHERE (product_id, image_id) IN (SELECT * FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[]))
 
 -- name: forget_work
-DELETE FROM seesame.image_work
-WHERE (product_id, image_id) IN (SELECT * FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[]))
+WITH held AS (
+    SELECT product_id, image_id, space_id FROM seesame.image_work
+    WHERE (product_id, image_id) IN (SELECT * FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[]))
+    ORDER BY product_id, image_id FOR UPDATE
+)
+DELETE FROM seesame.image_work w USING held h
+WHERE (w.product_id, w.image_id, w.space_id) = (h.product_id, h.image_id, h.space_id)
 
 -- name: totals
 SELECT (SELECT count(*) FROM seesame.products) AS products, (SELECT count(*) FROM seesame.product_images) AS images

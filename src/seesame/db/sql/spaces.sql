@@ -30,8 +30,8 @@ CREATE INDEX ON {embeddings} USING hnsw (image_embedding halfvec_cosine_ops) WIT
 -- name: set_role
 UPDATE seesame.spaces SET role = %(role)s WHERE space_id = %(space_id)s
 
--- name: retire_primary
-UPDATE seesame.spaces SET role = 'retired' WHERE role = 'primary'
+-- name: retire_others
+UPDATE seesame.spaces SET role = 'retired' WHERE role IN ('primary', 'candidate') AND space_id <> %(space_id)s
 
 -- name: retire_fallback
 UPDATE seesame.spaces SET role = 'retired' WHERE role = 'fallback'

@@ -8,6 +8,11 @@ ON CONFLICT DO NOTHING
 -- name: notify
 SELECT pg_notify('seesame_work', '')
 
+-- name: forget_gone
+DELETE FROM seesame.image_work w
+WHERE w.space_id = %(space_id)s AND NOT EXISTS (
+    SELECT FROM seesame.product_images i WHERE i.product_id = w.product_id AND i.image_id = w.image_id)
+
 -- name: reconcile
 INSERT INTO seesame.image_work (product_id, image_id, space_id)
 SELECT i.product_id, i.image_id, %(space_id)s
@@ -17,9 +22,10 @@ ON CONFLICT DO NOTHING
 
 -- name: claim
 WITH due AS (
-    SELECT product_id, image_id, space_id FROM seesame.image_work
-    WHERE space_id = %(space_id)s AND next_try_at <= now() AND (leased_until IS NULL OR leased_until < now())
-    ORDER BY next_try_at, product_id, image_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    -- In the order of the index and no finer: sorting a long queue would cost more than embedding the batch.
+    SELECT w.product_id, w.image_id, w.space_id FROM seesame.image_work w
+    WHERE w.space_id = %(space_id)s AND w.next_try_at <= now() AND (w.leased_until IS NULL OR w.leased_until < now())
+    ORDER BY w.next_try_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE seesame.image_work w
     SET leased_until = now() + make_interval(secs => %(lease_s)s), lease_token = %(token)s
@@ -33,10 +39,14 @@ FROM claimed c LEFT JOIN seesame.product_images i USING (product_id, image_id)
 WITH vectors AS (
     SELECT * FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[], %(vectors)s::text[])
         AS v (product_id, image_id, vector)
+), held AS (
+    -- Locked in the order in which deleting images locks them.
+    SELECT w.product_id, w.image_id FROM seesame.image_work w JOIN vectors v USING (product_id, image_id)
+    WHERE w.space_id = %(space_id)s AND w.lease_token = %(token)s
+    ORDER BY w.product_id, w.image_id FOR UPDATE OF w
 ), done AS (
-    DELETE FROM seesame.image_work w USING vectors v
-    WHERE w.product_id = v.product_id AND w.image_id = v.image_id AND w.space_id = %(space_id)s
-      AND w.lease_token = %(token)s
+    DELETE FROM seesame.image_work w USING held h
+    WHERE w.product_id = h.product_id AND w.image_id = h.image_id AND w.space_id = %(space_id)s
     RETURNING w.product_id, w.image_id
 )
 INSERT INTO {embeddings} (product_id, image_id, sha256, image_embedding)
@@ -44,10 +54,6 @@ SELECT product_id, image_id, i.sha256, v.vector::{vector_type}
 FROM done JOIN vectors v USING (product_id, image_id) JOIN seesame.product_images i USING (product_id, image_id)
 ON CONFLICT (product_id, image_id) DO UPDATE
     SET image_embedding = excluded.image_embedding, sha256 = excluded.sha256
-
--- name: drop
-DELETE FROM seesame.image_work
-WHERE space_id = %(space_id)s AND lease_token = %(token)s AND product_id = %(product_id)s AND image_id = %(image_id)s
 
 -- name: fail
 UPDATE seesame.image_work SET

@@ -25,7 +25,7 @@ const search = new Search({
     facts.textContent = query.kind === "catalogue" ? "" : factsOf(page, count);
     speak(`${plural(count, "product")} shown`);
     if (!count) say(wordsForNothing(query, filter));
-    explain(query.kind === "catalogue" ? (await stats)?.degraded_reason : page.degradedReason);
+    explain(query.kind === "catalogue" ? (await fetchStats().catch(() => null))?.degraded_reason : page.degradedReason);
   },
 
   onFailure(error) {
@@ -97,9 +97,8 @@ function wordsForNothing(query, filter) {
 }
 
 function factsOf({ tookMs, method, space }, count) {
-  const spaceName = space?.replace(/@(.{8}).*/, "@$1");
   const methodName = method === "fulltext" ? "full text" : method;
-  return [`${plural(count, "result")} in ${Math.round(tookMs)} ms`, methodName, spaceName].filter(Boolean).join(" · ");
+  return [`${plural(count, "result")} in ${Math.round(tookMs)} ms`, methodName, space].filter(Boolean).join(" · ");
 }
 
 function plural(count, noun) {

@@ -5,7 +5,6 @@ const WORDS_FOR_REASON = {
   clip_downloading: "The CLIP model is being downloaded; until then answers come from the smaller built-in model.",
   clip_indexing: "The CLIP index is being prepared; until then answers come from the smaller built-in model.",
   no_text_model: "Words are matched against product texts, since no CLIP model is loaded.",
-  no_index: "There is no vector index; every picture is compared, which takes longer.",
 };
 
 /** Say in a quiet line why answers are less good than they could be; nothing if they are not. */
