@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from python_multipart.exceptions import FormParserError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -73,7 +74,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.SeesameError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(ClientDisconnect, _gone)
+    for cut_off in (ClientDisconnect, FormParserError):
+        app.add_exception_handler(cut_off, _cut_off)
 
 
 def _ours(_: Request, error: Exception) -> JSONResponse:
@@ -104,8 +106,8 @@ def _http(_: Request, error: Exception) -> JSONResponse:
     return reply
 
 
-def _gone(_: Request, __: Exception) -> JSONResponse:
-    """The client closed the connection in the middle of its request; nobody reads this."""
+def _cut_off(_: Request, __: Exception) -> JSONResponse:
+    """A body that ends in the middle or has no end: not all releases of Starlette tell it as an HTTP error."""
     return problem(400, "bad_request", "The request was cut off.")
 
 
