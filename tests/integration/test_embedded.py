@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import sys
@@ -200,6 +201,18 @@ def test_a_socket_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
             EmbeddedPostgres.start(deep)
     finally:
         sockets.rmdir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root copies what belongs to another user")
+def test_a_copy_that_root_made_can_be_used(folder: Path) -> None:
+    """As after a restore from a backup: the files belong to root, and PostgreSQL does not run as root."""
+    holder = _Holder(folder)
+    holder.ready()
+    assert holder.leave() == 0
+    copy = folder.with_name("copy")
+    shutil.copytree(folder, copy)
+    with EmbeddedPostgres.start(copy) as server:
+        assert _answer(server) == 42
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

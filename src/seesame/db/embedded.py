@@ -151,6 +151,7 @@ class EmbeddedPostgres:
     def _ensure_running(self) -> None:
         if not (self._pgdata / "PG_VERSION").exists():
             self._initialise()
+        self._own()
         postmaster = self._postmaster()
         if postmaster is not None and not self._answers():
             _log.info("Waiting for the PostgreSQL of an earlier run to end")
@@ -178,6 +179,14 @@ class EmbeddedPostgres:
                   "--locale-provider", "builtin", "--locale", "C.UTF-8", "--no-instructions")
         # fmt: on
         new.rename(self._pgdata)
+
+    def _own(self) -> None:
+        """Gives a cluster that root restored or copied to the user that the server runs as."""
+        if self._owner is None or self._pgdata.stat().st_uid == self._owner.pw_uid:
+            return
+        for path in (*self._pgdata.rglob("*"), self._pgdata):  # the folder last: until then it is begun anew
+            os.chown(path, self._owner.pw_uid, self._owner.pw_gid, follow_symlinks=False)
+        self._pgdata.chmod(0o700)
 
     def _launch(self) -> None:
         sockets = self._socket_folder()
