@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import NamedTuple
+from functools import cached_property
 from uuid import UUID, uuid5
 
 from seesame.db import catalogue as rows
@@ -43,11 +43,17 @@ UPLOAD = "upload"
 """The source of a picture that was sent, not named."""
 
 
-class Source(NamedTuple):
+@dataclass(frozen=True)
+class Source:
     """The bytes of a picture and where they came from."""
 
     name: str
     data: bytes
+
+    @cached_property
+    def sha256(self) -> bytes:
+        """The digest of the bytes."""
+        return hashlib.sha256(self.data).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +127,13 @@ class Catalogue:
             NotFound: there is no such product.
             ImageError: the picture cannot be used.
         """
+        source = Source(UPLOAD, data)
         known = {image.image_id: image for image in self.get(product_id).images}
-        image_id = image_id_of(product_id, hashlib.sha256(data).digest())
+        image_id = image_id_of(product_id, source.sha256)
         if image_id in known:
             return known[image_id]
-        with self._database.transaction() as connection:
-            position = rows.next_position(connection, product_id)
-        image = self.store(product_id, position, Source(UPLOAD, data))
+        position = max((image.position for image in known.values()), default=-1) + 1
+        image = self.store(product_id, position, source)
         self.publish([image])
         return self.image(image.image_id)
 
@@ -197,14 +203,13 @@ class Catalogue:
             info = inspect(source.data, limits=self._limits)
             shortest_side = _stored_shortest_side(info.width, info.height)
             picture = decode(source.data, limits=self._limits, shortest_side=shortest_side)
-        digest = hashlib.sha256(source.data).digest()
-        image_id = image_id_of(product_id, digest)
+        image_id = image_id_of(product_id, source.sha256)
         return ProductImage(
             product_id=product_id,
             image_id=image_id,
             position=position,
             source=source.name,
-            sha256=digest,
+            sha256=source.sha256,
             width=info.width,
             height=info.height,
             format=info.format,

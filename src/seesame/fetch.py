@@ -75,6 +75,10 @@ class FetchPolicy:
     max_redirects: int = 3
     allowed_hosts: frozenset[str] = frozenset()
 
+    def trusted_origins(self) -> frozenset[tuple[str, int]]:
+        """Host and port pairs that `allowed_hosts` stands for. Raises ValueError for an entry that is neither."""
+        return frozenset(origin for entry in self.allowed_hosts for origin in _origins(entry))
+
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Whether the address, and any IPv4 address that it stands for, belongs to the public Internet."""
@@ -117,7 +121,7 @@ class Fetcher:
         self._policy = policy
         self._resolver = resolver
         self._tls = httpcore2.default_ssl_context() if tls is None else tls
-        self._trusted = frozenset(origin for entry in policy.allowed_hosts for origin in _origins(entry))
+        self._trusted = policy.trusted_origins()
         self._lookups = threading.BoundedSemaphore(MAX_LOOKUPS)
         self._closed = False
 

@@ -1,6 +1,5 @@
 """Brings products and their pictures into the catalogue. Doing it twice changes nothing."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -113,8 +112,8 @@ class Importer:
         except (OSError, ValueError) as error:
             missing = isinstance(error, FileNotFoundError)
             return _error(record, _UNREADABLE, place, "There is no such file." if missing else "It cannot be read.")
-        image_id = image_id_of(record.product.product_id, hashlib.sha256(data).digest())
-        return _Picture(record, position, Source(place, data), image_id)
+        source = Source(place, data)
+        return _Picture(record, position, source, image_id_of(record.product.product_id, source.sha256))
 
     def _store(self, picture: _Picture) -> ProductImage | RecordError:
         try:

@@ -1,9 +1,7 @@
 """Where the catalogue's pictures are kept: JPEG files, re-encoded, without metadata."""
 
 import errno
-import os
 import secrets
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ from uuid import UUID
 from PIL import Image
 
 from seesame.errors import NotFound, StorageFull
+from seesame.files import write_whole
 from seesame.images import decode, encode_jpeg
 
 STORED_SIDE = 1_600  # pixels; no model looks at more, no page shows more
@@ -32,7 +31,9 @@ class PictureStore:
         """
         # A name of its own each time: what one request deletes, another that stores the same picture keeps.
         ref = f"{image_id.hex[:2]}/{image_id.hex}-{secrets.token_hex(4)}.jpg"
-        self._write(self._folder / ref, encode_jpeg(picture, max_side=STORED_SIDE))
+        jpeg = encode_jpeg(picture, max_side=STORED_SIDE)
+        with _room():
+            write_whole(self._folder / ref, jpeg)
         return ref
 
     def read(self, ref: str) -> bytes:
@@ -55,7 +56,8 @@ class PictureStore:
             small = encode_jpeg(
                 decode(self.read(ref), shortest_side=THUMBNAIL_SIDE), max_side=THUMBNAIL_SIDE, quality=85
             )
-            self._write(path, small, durable=False)
+            with _room():
+                write_whole(path, small, durable=False)
             return small
 
     def delete(self, ref: str) -> None:
@@ -65,31 +67,6 @@ class PictureStore:
 
     def _thumbnail_path(self, ref: str) -> Path:
         return self._folder / "thumbnails" / ref
-
-    def _write(self, path: Path, data: bytes, *, durable: bool = True) -> None:
-        with _room():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-                try:
-                    file.write(data)
-                    file.flush()
-                    if durable:
-                        os.fsync(file.fileno())
-                    Path(file.name).replace(path)
-                    if durable:
-                        _sync(path.parent)
-                except BaseException:
-                    Path(file.name).unlink(missing_ok=True)
-                    raise
-
-
-def _sync(folder: Path) -> None:
-    """Makes the folder's list of names durable as well."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from seesame.errors import SettingsError
-from seesame.fetch import Fetcher, FetchPolicy
+from seesame.fetch import FetchPolicy
 
 _PREFIX = "SEESAME_"
 
@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     @field_validator("allowed_image_hosts")
     @classmethod
     def _hosts(cls, text: str) -> str:
-        Fetcher(FetchPolicy(allowed_hosts=_parted(text))).close()  # raises ValueError for what is no host
+        FetchPolicy(allowed_hosts=_parted(text)).trusted_origins()  # raises ValueError for what is no host
         return text
 
     @property

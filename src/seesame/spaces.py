@@ -59,12 +59,11 @@ class Spaces:
     def answering(self) -> Answering:
         """The primary space where its embedder is here, else the fallback."""
         spaces = self.all()
-        by_role = {space.role: space for space in spaces}
         # By key: another process may have brought a newer fallback, whose vectors are not of this one's space.
         fallback = next(space for space in spaces if space.key == self._fallback_key)
         with self._lock:
             embedders = dict(self._embedders)
-        primary = by_role.get("primary")
+        primary = next((space for space in spaces if space.role == "primary"), None)
         if primary is not None and primary.key in embedders:
             return Answering(primary, embedders[primary.key], None)
         indexing = any(space.role == "candidate" and space.key in embedders for space in spaces)

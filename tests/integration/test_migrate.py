@@ -145,6 +145,17 @@ def _search_without_pgvector(database: Database) -> None:
     assert float(stored @ vectors[7]) == pytest.approx(1.0, abs=1e-6)
 
 
+def test_a_pgvector_that_is_too_old_is_not_used(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """Iterative scans came with 0.8; with less, search is exact, and the log says so."""
+    with database.transaction() as connection:
+        connection.execute("UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'")
+    migrate(database)
+    assert "pgvector is not available" in caplog.text
+    with database.transaction() as connection:
+        space = spaces.register(connection, SpaceIdentity("toy", "0" * 64, 8), "fallback")
+    assert space.vector_type == "real[]"
+
+
 def test_with_pgvector_vectors_are_halfvec_with_an_index(database: Database) -> None:
     """The normal case, for contrast."""
     with database.transaction() as connection:

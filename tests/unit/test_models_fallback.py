@@ -102,7 +102,7 @@ def test_a_failed_write_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.Monk
     def fail(_: int) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("seesame.models.fallback.os.fsync", fail)
+    monkeypatch.setattr("seesame.files.os.fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         ensure_fallback(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -83,11 +83,6 @@ def insert_images(connection: Connection, images: Sequence[ProductImage]) -> Non
         raise NotFound("There is no such product.") from error
 
 
-def next_position(connection: Connection, product_id: str) -> int:
-    """The position behind a product's last image."""
-    return int(scalar(connection, _SQL["next_position"], {"product_id": product_id}))
-
-
 def place_images(connection: Connection, places: Sequence[Place]) -> None:
     """Gives images that exist the source and position that they have now."""
     connection.execute(_SQL["place_images"], _places(places))

@@ -1,5 +1,6 @@
 """Brings the schema up to date: numbered SQL files, each in a transaction, all under one session advisory lock."""
 
+import contextlib
 import logging
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +9,7 @@ from importlib import resources
 import psycopg
 from psycopg.rows import class_row
 
-from seesame.db.pool import Connection, Database, pgvector_version, translated
+from seesame.db.pool import Connection, Database, pgvector_version, scalar, translated
 from seesame.errors import DatabaseUnsuitable
 
 _log = logging.getLogger(__name__)
@@ -53,28 +54,25 @@ def migrate(database: Database) -> list[Migration]:
 def status(database: Database) -> list[Migration]:
     """Every migration that this program knows, with the time it was applied."""
     with database.session() as connection:
-        row = connection.execute("SELECT to_regclass('seesame.migrations') IS NOT NULL").fetchone()
-        done = {m.version: m for m in _applied(connection)} if row and row[0] else {}
+        begun = scalar(connection, "SELECT to_regclass('seesame.migrations') IS NOT NULL")
+        done = {m.version: m for m in _applied(connection)} if begun else {}
     return [done.get(migration.version, migration) for migration in _files()]
 
 
 def _install_pgvector(connection: Connection) -> None:
     if pgvector_version(connection) is not None:
         return
-    try:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-    except (
-        psycopg.errors.InsufficientPrivilege,
-        psycopg.errors.FeatureNotSupported,
-        psycopg.errors.UndefinedFile,
+    with contextlib.suppress(
+        psycopg.errors.InsufficientPrivilege, psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile
     ):
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    if pgvector_version(connection) is None:  # an old one is there and stays as it is
         _log.warning("⚠️ pgvector is not available, using exact similarity search")
 
 
 def _create_registry(connection: Connection) -> None:
     with translated(), connection.transaction():
-        row = connection.execute("SELECT to_regnamespace('seesame') IS NULL").fetchone()
-        if row and row[0]:
+        if scalar(connection, "SELECT to_regnamespace('seesame') IS NULL"):
             connection.execute("CREATE SCHEMA seesame")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS seesame.migrations"

@@ -7,8 +7,6 @@ squeeze-and-excitation and with ReLU6, as the "lite" family has it.
 """
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from seesame.errors import ModelInvalid
+from seesame.files import write_whole
 from seesame.models.checkpoint import read_checkpoint
 from seesame.models.preprocessing import Preprocessing
 from seesame.models.session import default_threads, open_session, run
@@ -141,18 +140,7 @@ def ensure_fallback(cache_dir: Path) -> Path:
     path = cache_dir / f"{NAME}-v{CONVERTER_VERSION}-{CHECKPOINT_SHA256[:8]}.onnx"
     if path.is_file():
         return path
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    data = convert(_installed_weights())
-    handle, temporary = tempfile.mkstemp(dir=cache_dir, prefix=f".{NAME}-", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, convert(_installed_weights()))
     return path
 
 

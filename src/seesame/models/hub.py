@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from seesame.errors import ModelInvalid, ModelNotFound, ModelUnavailable
+from seesame.files import write_whole
 from seesame.models.folder import SUFFIXES, Layout, Precision
 
 Progress = Callable[[int, int], None]
@@ -246,9 +246,7 @@ class _Store:
             return None
 
     def write(self, receipt: _Receipt) -> None:
-        with tempfile.NamedTemporaryFile("w", dir=self.folder, suffix=".part", delete=False, encoding="utf-8") as file:
-            json.dump(asdict(receipt), file, indent=1)
-        Path(file.name).replace(self._receipt_path)
+        write_whole(self._receipt_path, json.dumps(asdict(receipt), indent=1).encode())
 
     @property
     def _receipt_path(self) -> Path:

@@ -52,9 +52,6 @@ VALUES (%(product_id)s, %(image_id)s, %(position)s, %(source)s, %(sha256)s, %(wi
         %(bytes_ref)s, %(now)s)
 ON CONFLICT (product_id, image_id) DO NOTHING
 
--- name: next_position
-SELECT coalesce(max(position) + 1, 0) FROM seesame.product_images WHERE product_id = %(product_id)s
-
 -- name: place_images
 UPDATE seesame.product_images i SET source = n.source, position = n.position
 FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[], %(sources)s::text[], %(positions)s::integer[])
