@@ -9,24 +9,13 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from seesame import __version__
-from seesame.api import problems
-from seesame.api.middleware import RequestMiddleware
 from seesame.api.routes import router
 from seesame.application import Application
+from seesame.http import problems
+from seesame.http.metrics import RequestMetrics
+from seesame.http.middleware import RequestMiddleware
 
 _ENVELOPE_BYTES = 64 * 1024  # what multipart or JSON puts around a picture
-
-
-class _Api(FastAPI):
-    def openapi(self) -> dict[str, Any]:
-        """The description, with problems as the media type that they have."""
-        description = super().openapi()
-        for path in description["paths"].values():
-            for operation in path.values():
-                content = operation["responses"]["4XX"]["content"]
-                if "application/json" in content:
-                    content["application/problem+json"] = content.pop("application/json")
-        return description
 
 
 class _Revalidated(StaticFiles):
@@ -46,6 +35,7 @@ def create_app(application: Application) -> FastAPI:
     problems.install(app)
     max_upload_bytes = application.settings.max_upload_bytes
     app.add_middleware(RequestMiddleware, max_body_bytes=max_upload_bytes * 4 // 3 + _ENVELOPE_BYTES)
+    app.add_middleware(RequestMetrics, registry=application.metrics.registry)
 
     static = Path(str(resources.files("seesame").joinpath("web", "static")))
     app.mount("/static", _Revalidated(directory=static), name="static")
@@ -63,7 +53,7 @@ def describe() -> dict[str, Any]:
 
 
 def _described() -> FastAPI:
-    app = _Api(
+    app = problems.Described(
         title="Seesame",
         version=__version__,
         summary="Visual search for a product catalogue.",

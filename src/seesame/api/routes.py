@@ -12,10 +12,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.datastructures import UploadFile as Part
 
-from seesame.api.problems import problem
 from seesame.api.schemas import (
     AnswerOut,
     CategoryOut,
+    ClipOut,
     HealthOut,
     ImageOut,
     Limit,
@@ -30,6 +30,8 @@ from seesame.api.schemas import (
 from seesame.application import Application
 from seesame.errors import DatabaseUnavailable, InvalidInput, SeesameError
 from seesame.filters import parse_filter
+from seesame.http.metrics import exposition
+from seesame.http.problems import problem
 from seesame.search import MAX_LIMIT, MAX_OFFSET
 from seesame.search import Query as SearchQuery
 from seesame.types import Clause
@@ -189,17 +191,26 @@ def stats(app: App) -> StatsOut:
 @router.get("/health", tags=["operation"])
 def health(app: App) -> HealthOut:
     """What works."""
+    state = app.clip.state if app.clip is not None else None
+    clip = ClipOut(status=state.status, since=state.since) if state else ClipOut(status="in_process", since=None)
     try:
         answering = app.spaces.answering()
     except DatabaseUnavailable:
-        return HealthOut(status="down", database="down", answers_from=None, degraded_reason=None)
+        return HealthOut(status="down", database="down", answers_from=None, degraded_reason=None, clip=clip)
     reason = answering.degraded_reason
     return HealthOut(
         status="degraded" if reason else "ok",
         database="ok",
         answers_from=answering.space.key,
         degraded_reason=reason,
+        clip=clip,
     )
+
+
+@router.get("/metrics", tags=["operation"], response_class=Response)
+def metrics(app: App) -> Response:
+    """Metrics for Prometheus."""
+    return exposition(app.metrics.registry)
 
 
 @router.get("/health/live", tags=["operation"])

@@ -1,5 +1,6 @@
 """What requests hold and what replies look like."""
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -202,6 +203,13 @@ class StatsOut(BaseModel):
     degraded_reason: str | None
 
 
+class ClipOut(BaseModel):
+    """How CLIP is: in this process, or as a service beside it."""
+
+    status: Literal["in_process", "unknown", "available", "starting", "unavailable"]
+    since: datetime | None = Field(description="Since when; null in this process.")
+
+
 class HealthOut(BaseModel):
     """Whether the parts work."""
 
@@ -209,3 +217,4 @@ class HealthOut(BaseModel):
     database: Literal["ok", "down"]
     answers_from: str | None
     degraded_reason: str | None
+    clip: ClipOut

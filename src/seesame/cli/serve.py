@@ -1,127 +1,128 @@
-"""`seesame up`: everything in one process."""
+"""The processes: `seesame up`, which is everything in one, and `api`, `worker` and `clip`."""
 
 import logging
-import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
-import uvicorn
+from starlette.types import ASGIApp
 
 from seesame.api.app import create_app
 from seesame.application import Application, open_application
-from seesame.errors import ModelInvalid, ModelNotFound, SettingsError
+from seesame.clip_service.app import create_app as create_clip_app
+from seesame.http.server import Server, listen
 from seesame.logs import configure_logging
-from seesame.settings import Settings
+from seesame.settings import ApiSettings, ClipSettings, Settings, WorkerSettings
+from seesame.worker import create_app as create_worker_app
 
 _log = logging.getLogger(__name__)
 
 _INDEXER_S = 4
-_DRAIN_S = 15  # a stalled request must not keep the process from ending within 20 s
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
+_PORT = "Port; 0 takes any free one."
 
 
 def up(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
-    port: Annotated[
-        int | None, typer.Option(min=0, max=65_535, help="Port; 0 takes any free one.", show_default="8000")
-    ] = None,
+    host: Host = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help=_PORT, show_default="8000")] = None,
 ) -> None:
     """Start everything on this machine: PostgreSQL, the API, the web page and the indexer."""
-    settings = Settings.read()
-    settings = settings.model_copy(
-        update={name: value for name, value in {"host": host, "port": port}.items() if value is not None}
-    )
-    configure_logging(settings.log_level, settings.log_format)
+    settings = _read(Settings, host, port)
     with open_application(settings) as application, serving(application) as server:
         server.wait()
 
 
-class Server:
-    """The API in a thread of its own."""
+def api(
+    host: Host = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help=_PORT, show_default="8000")] = None,
+) -> None:
+    """Start the API and the web page alone: the database, the CLIP service and the worker run elsewhere.
 
-    def __init__(self, server: uvicorn.Server, listener: socket.socket) -> None:
-        self._server = server
-        self._listener = listener
-        self._failure: str | None = None
-        self._thread = threading.Thread(target=self._run, name="api")
+    Needs DATABASE_URL. It starts and serves whether or not the CLIP service answers.
+    """
+    settings = _read(ApiSettings, host, port)
+    with open_application(settings) as application, serving(application, index=False) as server:
+        server.wait()
 
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        host, port = self._listener.getsockname()[:2]
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
-    def start(self) -> None:
-        """Begins to answer; connections that come before are kept by the kernel."""
-        self._thread.start()
+def worker(
+    host: Host = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port for health and metrics; 0 takes any free one.",
+                                 show_default="8002")
+    ] = None,
+) -> None:  # fmt: skip
+    """Start a worker: it computes the vectors that images lack, now and as they arrive. Several may run at once.
 
-    def wait(self) -> None:
-        """Waits for SIGINT or SIGTERM. Raises SystemExit with code 1 if a part of the process died."""
-        asked = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: asked.set())
-        while self._thread.is_alive() and not asked.is_set():
-            self._thread.join(0.2)
-        if self._failure is not None:
-            _log.critical("Stopped: %s died", self._failure)
-            raise SystemExit(1)
+    Needs DATABASE_URL.
+    """
+    settings = _read(WorkerSettings, host, port)
+    with (
+        open_application(settings) as application,
+        serving(application, app=create_worker_app(application)) as server,
+    ):
+        server.wait()
 
-    def fail(self, part: str) -> None:
-        """Ends the process loudly because one of its threads died."""
-        self._failure = part
-        self._server.should_exit = True
 
-    def stop(self) -> None:
-        """Finishes what was accepted and ends."""
-        self._server.should_exit = True
-        self._thread.join()
+def clip(
+    host: Host = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help=_PORT, show_default="8001")] = None,
+) -> None:
+    """Start the CLIP service, which turns pictures and words into vectors. Downloads its model on the first start."""
+    settings = _read(ClipSettings, host, port)
+    app = create_clip_app(settings)
+    server = Server(app, listen(settings.host, settings.port), on_drain=app.state.engine.drain)
+    server.start()
+    _log.info("✅ Python CLIP service is up: %s", server.url)
+    try:
+        server.wait()
+    finally:
+        server.stop()
 
-    def _run(self) -> None:
-        try:
-            self._server.run(sockets=[self._listener])
-        except BaseException:
-            _log.exception("The API died")
-            self._failure = "the API"
-            raise
+
+P = TypeVar("P", Settings, ApiSettings, WorkerSettings, ClipSettings)
+
+
+def _read(kind: type[P], host: str | None, port: int | None) -> P:
+    """The settings of a process, with what its command line says in their place, and its logging set up."""
+    settings = kind.read()
+    given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
+    configure_logging(settings.log_level, settings.log_format)
+    return settings.model_copy(update=given)
 
 
 @contextmanager
-def serving(application: Application, *, fetch_model: bool = True) -> Iterator[Server]:
-    """The API, the indexer and, if asked for, the download of the model, side by side until the block ends."""
+def serving(
+    application: Application, *, app: ASGIApp | None = None, index: bool = True, fetch_model: bool = True
+) -> Iterator[Server]:
+    """The API (or `app`), the indexer and the link to CLIP, side by side until the block ends.
+
+    `fetch_model` False leaves the model as it is: no download, no look at the CLIP service.
+    """
     settings = application.settings
-    listener = _listen(settings.host, settings.port)
-    config = uvicorn.Config(
-        create_app(application),
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=_DRAIN_S,
-        timeout_keep_alive=15,
-        server_header=False,
-    )
-    server = Server(uvicorn.Server(config), listener)
     stop = threading.Event()
-    indexer = _task("the indexer", application.indexer.run_forever, server.fail)
+
+    def drain() -> None:  # at once, so that the indexer's last batch and the last requests end side by side
+        stop.set()
+        application.indexer.stop()
+
+    server = Server(app or create_app(application), listen(settings.host, settings.port), on_drain=drain)
+    tasks = []
+    if index:
+        tasks.append(_task("the indexer", application.indexer.run_forever, server.fail))
     if fetch_model:
-        _task("the model loader", lambda: _fetch_model(application, stop), server.fail)
+        _task("the link to CLIP", lambda: application.keep_model(stop), server.fail)
     server.start()
     _log.info("✅ Seesame is up: %s", server.url)
     try:
         yield server
     finally:
         server.stop()
-        stop.set()
-        application.indexer.stop()
-        indexer.join(_INDEXER_S)
-
-
-def _fetch_model(application: Application, stop: threading.Event) -> None:
-    try:
-        application.fetch_model(stop)
-    except (ModelNotFound, ModelInvalid) as error:
-        _log.error("⚠️ %s The fallback model answers until SEESAME_MODEL names another.", error)
+        for task in tasks:
+            task.join(_INDEXER_S)
 
 
 def _task(name: str, work: Callable[[], None], on_death: Callable[[str], None]) -> threading.Thread:
@@ -136,20 +137,3 @@ def _task(name: str, work: Callable[[], None], on_death: Callable[[str], None]) 
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     return thread
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named: asyncio turns Nagle's algorithm off only then, and each answer would wait 45 ms.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-    except (OSError, UnicodeError) as error:
-        listener.close()
-        reason = getattr(error, "strerror", None) or "no such host"
-        raise SettingsError(
-            f"Cannot listen on {host}:{port} ({reason}). Set SEESAME_PORT or --port to a free port."
-        ) from error
-    return listener

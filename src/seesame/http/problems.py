@@ -1,6 +1,7 @@
 """Errors as `application/problem+json` (RFC 9457). One table says which status an error of ours has."""
 
 import logging
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -24,6 +25,8 @@ STATUS: dict[type[errors.SeesameError], int] = {
     errors.InvalidInput: 422,
     errors.NotFound: 404,
     errors.DatabaseUnavailable: 503,
+    errors.EmbedderBusy: 429,
+    errors.EmbedderUnavailable: 503,
     errors.StorageFull: 507,
 }
 
@@ -52,8 +55,30 @@ class ProblemOut(BaseModel):
 DESCRIBED: dict[str, Any] = {"description": "A problem, as `application/problem+json`.", "model": ProblemOut}
 
 
-def problem(status: int, code: str, detail: str, *, fields: list[dict[str, str]] | None = None) -> JSONResponse:
-    """A reply that tells an error."""
+class Described(FastAPI):
+    """An application whose description gives problems the media type that they have."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description."""
+        description = super().openapi()
+        for path in description["paths"].values():
+            for operation in path.values():
+                for status, response in operation["responses"].items():
+                    content = response.get("content", {})
+                    if status[0] in "45" and "application/json" in content:
+                        content["application/problem+json"] = content.pop("application/json")
+        return description
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    fields: list[dict[str, str]] | None = None,
+    retry_after_s: float = RETRY_AFTER_S,
+) -> JSONResponse:
+    """A reply that tells an error; where trying again helps (429 and 503), also when to."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -65,7 +90,7 @@ def problem(status: int, code: str, detail: str, *, fields: list[dict[str, str]]
     if fields:
         # A name that was sent may hold half a surrogate pair, which no reply can.
         body["errors"] = [{k: v.encode("utf-8", "replace").decode() for k, v in field.items()} for field in fields]
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
+    headers = {"Retry-After": str(max(1, math.ceil(retry_after_s)))} if status in (429, 503) else {}
     return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
 
 
@@ -84,7 +109,8 @@ def _ours(_: Request, error: Exception) -> JSONResponse:
     if status == 500:
         return unexpected(error)
     fields = [{"field": error.field, "message": str(error)}] if isinstance(error, errors.InvalidInput) else None
-    return problem(status, error.code, str(error), fields=fields)
+    retry_after_s = error.retry_after_s if isinstance(error, errors.EmbedderBusy) else RETRY_AFTER_S
+    return problem(status, error.code, str(error), fields=fields, retry_after_s=retry_after_s)
 
 
 def _invalid(_: Request, error: Exception) -> JSONResponse:

@@ -1,14 +1,22 @@
-"""What every request passes: an id, the limit of its body, headers of its reply."""
+"""What every request passes: an id, the limits of its body, headers of its reply."""
 
+import asyncio
 import re
+from contextlib import suppress
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from seesame.api.problems import problem, unexpected
+from seesame.http.problems import problem, unexpected
 from seesame.logs import request_id
+
+HEALTH = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+"""Paths at which a process is watched."""
+
+BODY_S = 10
+"""How long the body of a request may take to arrive, all of it."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HEADERS = {
@@ -22,11 +30,12 @@ _HEADERS = {
 
 
 class RequestMiddleware:
-    """Gives the request its id and refuses a body over the limit as its bytes arrive."""
+    """Gives the request its id, refuses a body over the limits as its bytes arrive, and new work while draining."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, body_s: float = BODY_S) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._body_s = body_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
@@ -39,6 +48,7 @@ class RequestMiddleware:
         token = request_id.set(current)
         try:
             reply = _with_headers(send, current)
+            bounded = self._bounded(receive)
             length = headers.get("content-length", "0")
             if headers.get("content-encoding", "identity") != "identity":
                 await problem(415, "unsupported_encoding", "Send the body unencoded.")(scope, receive, reply)
@@ -47,8 +57,11 @@ class RequestMiddleware:
             elif any(character in scope["path"] for character in "\r\n"):
                 # The router would take the id before the line's end for the whole.
                 await problem(404, "not_found", "Not Found.")(scope, receive, reply)
+            elif scope.get("state", {}).get("draining") and scope["path"] not in HEALTH - {"/health/ready"}:
+                await _discard(bounded)  # or the connection would be reset before the client has read the reply
+                await problem(503, "draining", "This process is ending.")(scope, receive, reply)
             else:
-                await self._guarded(scope, self._counted(receive), reply)
+                await self._guarded(scope, bounded, reply)
         finally:
             request_id.reset(token)
 
@@ -68,18 +81,34 @@ class RequestMiddleware:
                 raise
             await unexpected(error)(scope, receive, send)
 
-    def _counted(self, receive: Receive) -> Receive:
+    def _bounded(self, receive: Receive) -> Receive:
         left = self._max_body_bytes
+        until: float | None = None
+        more = True
 
-        async def counted() -> Message:
-            nonlocal left
-            message = await receive()
+        async def bounded() -> Message:
+            nonlocal left, until, more
+            if not more:
+                return await receive()  # nothing is due but the client's end
+            until = until or asyncio.get_running_loop().time() + self._body_s
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, headers={"Connection": "close"}) from None
             left -= len(message.get("body", b""))
             if left < 0:
                 raise HTTPException(413)
+            more = message.get("more_body", False)
             return message
 
-        return counted
+        return bounded
+
+
+async def _discard(receive: Receive) -> None:
+    with suppress(HTTPException):
+        while (await receive()).get("more_body"):
+            pass
 
 
 def _with_headers(send: Send, current: str) -> Send:
