@@ -12,6 +12,10 @@ SeesameError
 │   ├── ModelNotFound       no such model: neither a curated name, a repository nor a folder
 │   ├── ModelUnavailable    not in the cache and cannot be downloaded now; may work later
 │   └── ModelInvalid        its files are there but are not a usable model
+├── EmbedderError           no vector now; neither the picture nor the model is at fault
+│   ├── EmbedderUnavailable the CLIP service is down, or what it says makes no sense
+│   │   └── EmbedderTimeout it did not answer in time
+│   └── EmbedderBusy        its queue is full; `retry_after_s` says when to come again
 ├── SettingsError           an environment variable holds something else than it should
 ├── InvalidInput            a field of a request or a record is wrong; `field` names it
 ├── NotFound                a product or an image that does not exist
@@ -100,6 +104,34 @@ class ModelInvalid(ModelError):
     """The files are there but are not a usable model."""
 
     code = "model_invalid"
+
+
+class EmbedderError(SeesameError):
+    """No vector can be had now; trying again later may work."""
+
+    code = "embedder_error"
+
+
+class EmbedderUnavailable(EmbedderError):
+    """The CLIP service is down, or what it says makes no sense."""
+
+    code = "clip_unavailable"
+
+
+class EmbedderTimeout(EmbedderUnavailable):
+    """The CLIP service did not answer in time."""
+
+    code = "clip_timeout"
+
+
+class EmbedderBusy(EmbedderError):
+    """The queue is full."""
+
+    code = "clip_busy"
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("Too much is waiting for the model. Come again in a moment.")
+        self.retry_after_s = retry_after_s
 
 
 class SettingsError(SeesameError):

@@ -1,8 +1,9 @@
-"""What a process is told from outside: the environment and a `.env` file."""
+"""What a process is told from outside: the environment and a `.env` file. One frozen class a process."""
 
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
@@ -10,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from seesame.errors import SettingsError
 from seesame.fetch import FetchPolicy
+from seesame.images import ImageLimits
 
 _PREFIX = "SEESAME_"
 
@@ -21,8 +23,8 @@ def _absolute(path: Path) -> Path:
 Folder = Annotated[Path, AfterValidator(_absolute)]
 
 
-class Settings(BaseSettings):
-    """Settings of `seesame up` and of the command line. `.env.example` explains each of them."""
+class _Process(BaseSettings):
+    """What every process is told."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -33,8 +35,6 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
     )
 
-    database_url: SecretStr | None = Field(default=None, validation_alias="DATABASE_URL")
-    data_dir: Folder = Field(default_factory=lambda: platformdirs.user_data_path("seesame"), validate_default=True)
     cache_dir: Folder = Field(default_factory=lambda: platformdirs.user_cache_path("seesame"), validate_default=True)
     model: str = "vit-b-32-laion2b"
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
@@ -42,7 +42,6 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65_535)
     max_upload_bytes: int = Field(default=10 * 1024 * 1024, ge=1024)
     max_pixels: int = Field(default=50_000_000, ge=1)
-    allowed_image_hosts: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", validation_alias="LOG_LEVEL")
     log_format: Literal["text", "json"] = Field(default="text", validation_alias="LOG_FORMAT")
 
@@ -66,6 +65,49 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise SettingsError(_explain(cls.variables(), error)) from error
 
+    @property
+    def image_limits(self) -> ImageLimits:
+        """What a picture may measure."""
+        return ImageLimits(max_bytes=self.max_upload_bytes, max_pixels=self.max_pixels)
+
+
+class ClipSettings(_Process):
+    """Settings of `seesame clip`."""
+
+    port: int = Field(default=8001, ge=0, le=65_535)
+    threads: int = Field(default=0, ge=0, le=256)
+    queue_s: float = Field(default=2.0, gt=0, le=60)
+    queue_images: int = Field(default=128, ge=32)
+    queue_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
+
+
+class Settings(_Process):
+    """Settings of `seesame up` and of the command line. `.env.example` explains each of them."""
+
+    database_url: SecretStr | None = Field(default=None, validation_alias="DATABASE_URL")
+    data_dir: Folder = Field(default_factory=lambda: platformdirs.user_data_path("seesame"), validate_default=True)
+    clip_url: str | None = Field(default=None, validation_alias="PYTHON_IMAGE_SERVICE_URL")
+    clip_timeout_s: float = Field(default=3.0, gt=0, le=60)
+    redis_url: SecretStr | None = Field(default=None, validation_alias="REDIS_URL")
+    allowed_image_hosts: str = ""
+
+    @field_validator("clip_url")
+    @classmethod
+    def _http(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be a URL such as http://localhost:8001")
+        return url.rstrip("/")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and urlsplit(url.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("must be a URL such as redis://localhost:6379/0")
+        return url
+
     @field_validator("allowed_image_hosts")
     @classmethod
     def _hosts(cls, text: str) -> str:
@@ -78,6 +120,27 @@ class Settings(BaseSettings):
         return _parted(self.allowed_image_hosts)
 
 
+class ApiSettings(Settings):
+    """Settings of `seesame api`: the parts that `seesame up` starts itself are elsewhere."""
+
+    clip_url: str | None = Field(default="http://localhost:8001", validation_alias="PYTHON_IMAGE_SERVICE_URL")
+
+    @field_validator("database_url")
+    @classmethod
+    def _needed(cls, url: SecretStr | None) -> SecretStr:
+        if url is None:
+            raise ValueError("must name the shop's PostgreSQL; `seesame up` brings one of its own")
+        return url
+
+    model_config = SettingsConfigDict(validate_default=True)
+
+
+class WorkerSettings(ApiSettings):
+    """Settings of `seesame worker`."""
+
+    port: int = Field(default=8002, ge=0, le=65_535)
+
+
 def _parted(hosts: str) -> frozenset[str]:
     return frozenset(host.strip().lower() for host in hosts.split(",") if host.strip())
 
@@ -87,6 +150,8 @@ def _explain(variables: dict[str, str], error: ValidationError) -> str:
     for fault in error.errors():
         name = str(fault["loc"][0]) if fault["loc"] else ""
         variable = variables.get(name, name)
-        value = "" if variable == "DATABASE_URL" else f" (it holds {os.environ.get(variable, fault['input'])!r})"
+        given = os.environ.get(variable, fault["input"])
+        # A database's or a cache's URL may hold a password.
+        value = "" if given is None or variable in ("DATABASE_URL", "REDIS_URL") else f" (it holds {given!r})"
         lines.append(f"{variable}: {fault['msg']}{value}")
     return "; ".join(lines)

@@ -9,13 +9,16 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from seesame.errors import ImageError
+from seesame.errors import ImageError, ModelInvalid
 
 Vector = NDArray[np.float32]
 """Shape (dimensions,), unit length."""
 
 Vectors = NDArray[np.float32]
 """Shape (n, dimensions), rows of unit length."""
+
+Embedded = Vector | ImageError | ModelInvalid
+"""The vector of a picture, or why it has none: it is unusable, or the model fails on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,18 @@ class Embedder(Protocol):
     def has_text(self) -> bool:
         """Whether `embed_texts` works."""
 
-    def embed_images(self, pictures: Sequence[bytes]) -> list[Vector | ImageError]:
-        """One unit vector, or the reason why there is none, for each encoded picture, in order."""
+    @property
+    def available(self) -> bool:
+        """Whether it is worth asking; False while it would raise EmbedderUnavailable at once."""
+
+    def embed_images(self, pictures: Sequence[bytes], *, bulk: bool = False) -> list[Embedded]:
+        """One unit vector, or the reason why there is none, for each encoded picture, in order.
+
+        `bulk` says that nobody waits for the answer, so that queries go first. Raises EmbedderError.
+        """
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors, one row a text, in the same space as the pictures."""
+        """Unit vectors, one row a text, in the same space as the pictures. Raises EmbedderError."""
 
     def close(self) -> None:
         """Finishes what was accepted and gives back its threads."""

@@ -70,7 +70,7 @@ def test_any_batch_and_a_batch_of_one_give_the_same(tmp_path: Path, batch: int |
     np.testing.assert_allclose(vectors[3], model.images(_tensors(5)[3:4])[0], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     assert model.images(_tensors(0)).shape == (0, DIMENSIONS)
-    assert (model.pictures_per_run, model.parallel_runs) == ((1, default_threads()) if batch == 1 else (8, 1))
+    assert (model.pictures_per_run, model.parallel_runs) == (1 if batch == 1 else 16, 1)
 
 
 def test_a_graph_that_only_promises_any_batch_is_found_out(tmp_path: Path) -> None:

@@ -6,15 +6,17 @@ from pathlib import Path
 import pytest
 
 from seesame.errors import SettingsError
-from seesame.settings import Settings
+from seesame.settings import ApiSettings, ClipSettings, Settings, WorkerSettings
 
+_PROCESSES = (Settings, ApiSettings, WorkerSettings, ClipSettings)
+_VARIABLES = {variable for process in _PROCESSES for variable in process.variables().values()}
 _EXAMPLE = Path(__file__).parents[2] / ".env.example"
 
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    for variable in Settings.variables().values():
+    for variable in _VARIABLES:
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -24,12 +26,30 @@ def _documented() -> dict[str, str]:
 
 def test_every_setting_is_documented_with_its_default() -> None:
     """`.env.example` names each variable, no other, and its default where that is the same on every machine."""
-    settings = Settings.read()
     documented = _documented()
-    assert set(documented) == set(Settings.variables().values())
-    for name, variable in Settings.variables().items():
-        if name not in ("data_dir", "cache_dir", "database_url"):
-            assert documented[variable] == str(getattr(settings, name))
+    assert set(documented) == _VARIABLES
+    for process in (Settings, ClipSettings):
+        settings = process.read()
+        for name, variable in process.variables().items():
+            if name not in ("data_dir", "cache_dir", "database_url", "clip_url", "redis_url", "port"):
+                assert documented[variable] == str(getattr(settings, name))
+
+
+def test_each_process_has_its_port_and_its_place_for_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs beside others asks the CLIP service; what runs alone computes by itself."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://h/d")
+    assert [process.read().port for process in _PROCESSES] == [8000, 8000, 8002, 8001]
+    assert Settings.read().clip_url is None
+    assert ApiSettings.read().clip_url == WorkerSettings.read().clip_url == "http://localhost:8001"
+    monkeypatch.setenv("PYTHON_IMAGE_SERVICE_URL", "http://clip:9000/")
+    assert ApiSettings.read().clip_url == "http://clip:9000"
+
+
+@pytest.mark.parametrize("process", [ApiSettings, WorkerSettings])
+def test_a_process_beside_others_needs_a_database(process: type[ApiSettings]) -> None:
+    """It says which variable, and what would bring a database along."""
+    with pytest.raises(SettingsError, match=r"DATABASE_URL.*seesame up"):
+        process.read()
 
 
 def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -51,6 +71,7 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp
         ("SEESAME_PRECISION", "fp8"),
         ("LOG_FORMAT", "xml"),
         ("SEESAME_ALLOWED_IMAGE_HOSTS", "http://shop/"),
+        ("PYTHON_IMAGE_SERVICE_URL", "localhost:8001"),
     ],
 )
 def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
@@ -59,6 +80,14 @@ def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, varia
     with pytest.raises(SettingsError, match=variable) as error:
         Settings.read()
     assert value in str(error.value)
+
+
+def test_the_password_of_a_wrong_url_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it get into an error."""
+    monkeypatch.setenv("REDIS_URL", "http://:secret@h")
+    with pytest.raises(SettingsError, match="REDIS_URL") as error:
+        Settings.read()
+    assert "secret" not in str(error.value)
 
 
 def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,6 @@ class ClipModel:
         self._visual = _VisualTower(files, threads)
         self._textual = _TextTower(files.textual, threads) if files.textual else None
         self._preprocessing = files.preprocessing
-        self._threads = threads
         dimensions = self._visual.dimensions
         if self._textual is not None and self._textual.dimensions != dimensions:
             raise ModelInvalid("The picture tower and the text tower do not share a space.")
@@ -75,13 +74,13 @@ class ClipModel:
 
     @property
     def parallel_runs(self) -> int:
-        """One, since a run uses all threads; but graphs of one picture leave them idle in turns, so several."""
-        return self._threads if self._visual.batch_fixed else 1
+        """One, since a run uses all threads: two at once get in each other's way, also where each is of one picture."""
+        return 1
 
     @property
     def pictures_per_run(self) -> int:
         """Enough that the weights are read once for many pictures; more gain nothing."""
-        return 1 if self._visual.batch_fixed else 8
+        return 1 if self._visual.batch_fixed else 16
 
     def images(self, tensors: NDArray[np.float32]) -> Vectors:
         """Unit vectors, shape (n, dimensions), for preprocessed pictures, shape (n, 3, height, width).

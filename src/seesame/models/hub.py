@@ -130,6 +130,12 @@ def pull(name: str, *, cache_dir: Path, precision: Precision = "fp32", progress:
         return _download(store, progress or _ignore)
 
 
+def space_name(name: str) -> str:
+    """What spaces of the model are named after; of a folder its last part, since names of spaces are seen outside."""
+    folder = _as_folder(name)
+    return name if folder is None else folder.resolve().name
+
+
 def _download(store: "_Store", progress: Progress) -> Path:
     from huggingface_hub import HfApi
 

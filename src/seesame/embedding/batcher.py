@@ -1,0 +1,353 @@
+"""Decodes and computes what arrives, in batches, on a few worker threads.
+
+A picture costs two steps: decoding on one core, and its share of a run of the network, which uses all cores. Each
+worker does what is most useful next: it starts a run if one may start, else it decodes, else it waits. So nothing idles
+while there is work, and a batch is what has gathered while the one before was computed.
+
+Queries go before bulk work, which is overdue, and equal to them, after `BULK_DELAY_S`. What is accepted is bounded;
+what is over the bound is refused at once. Every future is resolved, whatever fails.
+"""
+
+import heapq
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seesame import images
+from seesame.errors import EmbedderBusy, EmbedderUnavailable, ModelInvalid, SeesameError
+from seesame.images import ImageLimits
+from seesame.models.image_model import ImageModel
+from seesame.models.session import default_threads
+from seesame.types import Vector, Vectors
+
+_log = logging.getLogger(__name__)
+
+BULK_DELAY_S = 2.0
+_WAIT_SHARE = 0.5  # of a picture's computing time, spent waiting for others that are being decoded
+_RETURN_SHARE = 0.15  # the same, for those who were just answered and will ask again
+_WEIGHT = 0.2  # of the newest duration in the running averages
+
+Stage = Literal["queue", "decode", "inference"]
+OnStage = Callable[[Stage, float], None]
+OnBatch = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much may wait, and how batches are formed.
+
+    A query is refused with EmbedderBusy when the pictures before it are expected to take longer than `queue_s`, and
+    anything when more than `max_images` pictures or `max_bytes` would be there. `run_s` is how long one run may take:
+    batches are kept smaller where the machine is slow. `batch_wait_s` is how long, at most, a picture that is decoded
+    waits for others that are on their way.
+    """
+
+    max_images: int = 256
+    max_bytes: int = 256 * 2**20
+    queue_s: float = 2.0
+    run_s: float = 1.0
+    batch_wait_s: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is accepted and not yet answered."""
+
+    images: int
+    bytes: int
+
+
+@dataclass(order=True, slots=True)
+class _Entry:
+    """A picture or a text on its way. Sorted by when it is due."""
+
+    due: float
+    number: int
+    content: bytes | str = field(compare=False)
+    bulk: bool = field(compare=False)
+    future: Future[Vector] = field(compare=False, default_factory=Future)
+    since: float = field(compare=False, default=0.0)
+    tensor: NDArray[np.float32] | None = field(compare=False, default=None)
+
+    @property
+    def is_text(self) -> bool:
+        return isinstance(self.content, str)
+
+
+class Batcher:
+    """A queue in front of a model. Safe to use from several threads; close it when done."""
+
+    def __init__(
+        self,
+        model: ImageModel,
+        *,
+        limits: ImageLimits | None = None,
+        bounds: Bounds | None = None,
+        workers: int | None = None,
+        on_stage: OnStage = lambda stage, seconds: None,  # noqa: ARG005 - nobody measures
+        on_batch: OnBatch = lambda size: None,  # noqa: ARG005
+    ) -> None:
+        """`workers` is the number of threads, by default one for each core and never less than two."""
+        self._model = model
+        self._limits = limits or ImageLimits()
+        self._bounds = bounds or Bounds()
+        self._on_stage = on_stage
+        self._on_batch = on_batch
+        self._changed = threading.Condition()
+        self._closed = False
+        self._number = 0
+        self._entries: dict[int, _Entry] = {}
+        self._bytes = 0
+        self._waiting: list[_Entry] = []
+        self._ready: list[_Entry] = []
+        self._decoding = 0
+        self._runs = 0
+        self._company = 0
+        self._gather_since = 0.0
+        self._picture_s = 0.0  # a picture's share of a run, as of late
+        self._decode_s = 0.0
+        self._threads = workers or max(2, default_threads())
+        self._busy: dict[threading.Thread, tuple[Stage, float] | None] = {}
+        for number in range(self._threads):
+            thread = threading.Thread(target=self._work, name=f"embed-{number}", daemon=True)
+            self._busy[thread] = None
+        for thread in list(self._busy):
+            thread.start()
+
+    def submit(self, contents: Sequence[bytes] | Sequence[str], *, bulk: bool = False) -> list[Future[Vector]]:
+        """A future for each encoded picture or text: all of them are accepted, or none.
+
+        A future holds a unit vector, an ImageError or a ModelInvalid. Cancelling it drops what is not yet computed.
+
+        Raises:
+            EmbedderBusy: too much waits already.
+            EmbedderUnavailable: closed.
+        """
+        size = sum(map(len, contents))
+        with self._changed:
+            if self._closed:
+                raise EmbedderUnavailable("The model is being closed.")
+            self._refuse_if_full(len(contents), size, bulk=bulk)
+            now = time.monotonic()
+            accepted = []
+            for content in contents:
+                self._number += 1
+                due = now + BULK_DELAY_S if bulk else now
+                entry = _Entry(due, self._number, content, bulk, since=now)
+                entry.future.add_done_callback(partial(self._forget, entry.number))
+                self._entries[entry.number] = entry
+                heapq.heappush(self._ready if entry.is_text else self._waiting, entry)
+                accepted.append(entry.future)
+            self._bytes += size
+            self._changed.notify_all()
+        return accepted
+
+    def refuse_if_full(self) -> None:
+        """Raises EmbedderBusy if one more query would be refused now, for callers with something to do before."""
+        with self._changed:
+            self._refuse_if_full(1, 0, bulk=False)
+
+    @property
+    def load(self) -> Load:
+        """What is accepted and not yet answered."""
+        with self._changed:
+            return Load(len(self._entries), self._bytes)
+
+    def stalled_s(self) -> float:
+        """For how long the work has not moved; 0 while it moves or there is none, infinite once a worker is dead."""
+        now = time.monotonic()
+        with self._changed:
+            if not self._closed and not all(thread.is_alive() for thread in self._busy):
+                return math.inf
+            busy = list(self._busy.values())
+            runs = [now - act[1] for act in busy if act is not None and act[0] == "inference"]
+            decodes = [now - act[1] for act in busy if act is not None and act[0] == "decode"]
+        everybody_decodes = min(decodes) if len(decodes) == self._threads else 0.0
+        return max([everybody_decodes, *runs])
+
+    def close(self, *, wait_s: float | None = None) -> None:
+        """Finishes what was accepted, for `wait_s` at most, and ends the threads; what is left then is cancelled."""
+        deadline = None if wait_s is None else time.monotonic() + wait_s
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._busy:
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        for entry in list(self._entries.values()):
+            entry.future.cancel()
+
+    # Admission; the lock is held
+
+    def _refuse_if_full(self, count: int, size: int, *, bulk: bool) -> None:
+        bounds = self._bounds
+        each_s = self._picture_s / self._model.parallel_runs + self._decode_s / self._threads
+        before = sum(1 for entry in self._entries.values() if bulk or not entry.bulk)
+        full = len(self._entries) + count > bounds.max_images or self._bytes + size > bounds.max_bytes
+        if self._entries and (full or (not bulk and before * each_s > bounds.queue_s)):
+            raise EmbedderBusy(max(1.0, before * each_s - bounds.queue_s))
+
+    def _forget(self, number: int, _: Future[Vector]) -> None:
+        with self._changed:
+            entry = self._entries.pop(number, None)
+            if entry is not None:
+                self._bytes -= len(entry.content)
+            if self._closed:
+                self._changed.notify_all()  # it may have been the last that a worker stays for
+
+    # The workers
+
+    def _work(self) -> None:
+        me = threading.current_thread()
+        while True:
+            with self._changed:
+                self._busy[me] = None
+                act = self._choose()
+                while act is None:
+                    if self._closed and not self._entries:
+                        self._changed.notify_all()
+                        return
+                    self._changed.wait(self._patience())
+                    act = self._choose()
+                self._busy[me] = ("inference" if isinstance(act, list) else "decode", time.monotonic())
+            if isinstance(act, list):
+                self._run(act)
+            else:
+                self._decode(act)
+
+    def _choose(self) -> list[_Entry] | _Entry | None:
+        """What to do next: a batch to compute, a picture to decode, or None."""
+        free = self._model.parallel_runs - self._runs
+        if free and self._ready and self._patience() == 0:
+            self._runs += 1
+            return self._batch(free)
+        ahead = 2 * self._model.pictures_per_run * self._model.parallel_runs
+        while self._waiting and len(self._ready) + self._decoding < max(ahead, self._threads):
+            entry = heapq.heappop(self._waiting)
+            if not entry.future.cancelled():
+                self._decoding += 1
+                return entry
+        return None
+
+    def _patience(self) -> float | None:
+        """How long to wait before a run may start with what is there; None: until something changes."""
+        if not self._ready or self._runs >= self._model.parallel_runs:
+            return None
+        gathered = len(self._ready)
+        if gathered >= self._most():
+            return 0.0
+        share = 0.0
+        if self._waiting or self._decoding:
+            share = _WAIT_SHARE
+        elif gathered < self._company and not self._closed:
+            # As many were there a moment ago, and were answered together: they will come again together.
+            share = _RETURN_SHARE
+        wait_s = min(share * self._picture_s, self._bounds.batch_wait_s)
+        since = max(self._gather_since, self._ready[0].since)
+        return max(0.0, since + wait_s - time.monotonic())
+
+    def _most(self) -> int:
+        """How many of what is ready fit into one run."""
+        # A query that comes during a run waits for its end: shorter where nobody waits for the run itself.
+        run_s = self._bounds.run_s / 2 if self._ready[0].bulk else self._bounds.run_s
+        most = self._model.pictures_per_run
+        if self._picture_s * most > run_s:
+            most = int(run_s / self._picture_s)
+        return max(1, most)
+
+    def _batch(self, free: int) -> list[_Entry]:
+        """The first of what is ready and more of its kind, as its share if several runs may start."""
+        most, kind = min(self._most(), -(-len(self._ready) // free)), self._ready[0].is_text
+        batch: list[_Entry] = []
+        other: list[_Entry] = []
+        while self._ready and len(batch) < most:
+            entry = heapq.heappop(self._ready)
+            if entry.is_text != kind:
+                other.append(entry)
+            elif entry.future.set_running_or_notify_cancel():
+                batch.append(entry)
+        for entry in other:
+            heapq.heappush(self._ready, entry)
+        return batch
+
+    def _decode(self, entry: _Entry) -> None:
+        started = time.monotonic()
+        self._on_stage("queue", started - entry.since)
+        fault: SeesameError | None = None
+        try:
+            entry.tensor = self._tensor(entry.content)
+        except SeesameError as error:
+            fault = error
+        except Exception as error:  # noqa: BLE001 - whatever it is, the future is resolved and the worker lives
+            fault = _broken(error)
+        ended = time.monotonic()
+        self._on_stage("decode", ended - started)
+        if fault is not None and entry.future.set_running_or_notify_cancel():
+            entry.future.set_exception(fault)
+        with self._changed:
+            self._decoding -= 1
+            self._decode_s = _average(self._decode_s, ended - started)
+            if fault is None:
+                entry.since = ended
+                heapq.heappush(self._ready, entry)
+            self._changed.notify_all()
+
+    def _tensor(self, content: bytes | str) -> NDArray[np.float32]:
+        assert isinstance(content, bytes)
+        preprocessing = self._model.preprocessing
+        picture = images.decode(content, limits=self._limits, shortest_side=preprocessing.shortest_side)
+        return preprocessing.apply(picture)
+
+    def _run(self, batch: list[_Entry]) -> None:
+        started = time.monotonic()
+        for entry in batch:
+            self._on_stage("queue", started - entry.since)
+        if batch:
+            self._compute(batch)
+        ended = time.monotonic()
+        if batch:
+            self._on_stage("inference", ended - started)
+            self._on_batch(len(batch))
+        with self._changed:
+            self._runs -= 1
+            if batch and not batch[0].is_text:
+                self._picture_s = _average(self._picture_s, (ended - started) / len(batch))
+            self._company = min(len(batch) + len(self._entries), self._model.pictures_per_run)
+            self._gather_since = ended
+            self._changed.notify_all()
+
+    def _compute(self, batch: list[_Entry]) -> None:
+        """Resolves each entry; a batch that fails is halved until the culprit is alone."""
+        try:
+            vectors = self._vectors(batch)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the futures are resolved and the worker lives
+            if len(batch) == 1:
+                batch[0].future.set_exception(error if isinstance(error, ModelInvalid) else _broken(error))
+            else:
+                self._compute(batch[: len(batch) // 2])
+                self._compute(batch[len(batch) // 2 :])
+        else:
+            for entry, vector in zip(batch, vectors, strict=True):
+                entry.future.set_result(vector)
+
+    def _vectors(self, batch: list[_Entry]) -> Vectors:
+        if batch[0].is_text:
+            return self._model.texts([str(entry.content) for entry in batch])
+        return self._model.images(np.stack([entry.tensor for entry in batch if entry.tensor is not None]))
+
+
+def _average(old: float, new: float) -> float:
+    return new if old == 0 else (1 - _WEIGHT) * old + _WEIGHT * new
+
+
+def _broken(error: Exception) -> ModelInvalid:
+    _log.error("A worker failed", exc_info=error)
+    return ModelInvalid("The model failed.")
