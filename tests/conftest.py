@@ -28,7 +28,7 @@ from seesame.embedding.local import LocalEmbedder
 from seesame.images import ImageLimits
 from seesame.models.fallback import FallbackModel
 from seesame.records import read_records
-from seesame.settings import Settings
+from seesame.settings import ClipSettings, Settings, WorkerSettings
 
 _TEMPLATE = "seesame_template"
 
@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     pytest closes its shared folder to other users at the start of each run, and the PostgreSQL of a run by root is
     another user.
     """
-    for variable in Settings.variables().values():
+    for variable in {**WorkerSettings.variables(), **ClipSettings.variables()}.values():
         os.environ.pop(variable, None)
     os.environ["HF_HUB_OFFLINE"] = "1"
     if config.option.basetemp is None:

@@ -1,4 +1,4 @@
-"""Writes docs/openapi.json and docs/cli.md from the code. A test compares them with what this would write."""
+"""Writes the reference in docs/ from the code. A test compares it with what this would write."""
 
 import html
 import json
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -14,7 +15,18 @@ def openapi() -> str:
     """The API's description; needs no database."""
     from seesame.api.app import describe
 
-    return json.dumps(describe(), indent=1, ensure_ascii=False) + "\n"
+    return _json(describe())
+
+
+def clip_openapi() -> str:
+    """The CLIP service's description; needs no model."""
+    from seesame.clip_service.app import describe
+
+    return _json(describe())
+
+
+def _json(description: dict[str, Any]) -> str:
+    return json.dumps(description, indent=1, ensure_ascii=False) + "\n"
 
 
 def commands() -> str:
@@ -25,7 +37,10 @@ def commands() -> str:
     return html.unescape(done.stdout.strip()) + "\n"
 
 
+REFERENCE = {"openapi.json": openapi, "clip-openapi.json": clip_openapi, "cli.md": commands}
+
+
 if __name__ == "__main__":
-    for name, text in {"openapi.json": openapi(), "cli.md": commands()}.items():
-        (DOCS / name).write_text(text)
+    for name, make in REFERENCE.items():
+        (DOCS / name).write_text(make())
         print(DOCS / name)

@@ -8,16 +8,27 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from seesame.cache import VectorCache
 from seesame.catalogue import Catalogue
+from seesame.clip_watch import ClipWatch
 from seesame.db.embedded import EmbeddedPostgres
 from seesame.db.migrate import migrate
 from seesame.db.pool import Database
 from seesame.embedding.local import LocalEmbedder
-from seesame.errors import DatabaseError, ModelUnavailable, SettingsError, StorageFull
+from seesame.embedding.remote import ClipService
+from seesame.errors import (
+    DatabaseError,
+    ModelInvalid,
+    ModelNotFound,
+    ModelUnavailable,
+    SettingsError,
+    StorageFull,
+)
 from seesame.fetch import Fetcher, FetchPolicy
-from seesame.images import ImageLimits
 from seesame.importing import Importer
 from seesame.indexing import Indexer
+from seesame.logs import request_id
+from seesame.metrics import ShopMetrics
 from seesame.models import hub
 from seesame.models.clip import ClipModel
 from seesame.models.fallback import FallbackModel
@@ -29,6 +40,7 @@ from seesame.types import Space
 
 _log = logging.getLogger(__name__)
 
+_BULK_S = 25.0  # for a request of the backfill; two of them fit into the lease of its images
 _RETRY_S = (60, 300, 1800)  # between attempts to download the model; the last repeats
 
 
@@ -43,6 +55,31 @@ class Application:
     search: Search
     indexer: Indexer
     importer: Importer
+    cache: VectorCache
+    metrics: ShopMetrics
+    clip: ClipWatch | None  # None: the model runs in this process
+
+    def use_model(self) -> bool:
+        """Lets CLIP answer if it can right now, from the service or the cache; whether it can.
+
+        Raises:
+            ModelNotFound: the configured name is no model.
+            ModelInvalid: the files are not a usable model.
+        """
+        if self.clip is None:
+            return self.load_model() is not None
+        self.clip.look()
+        return self.clip.state.status == "available"
+
+    def keep_model(self, stop: threading.Event) -> None:
+        """Lets CLIP answer as soon and as long as it can, until `stop`; the fallback answers meanwhile."""
+        if self.clip is not None:
+            self.clip.run_forever(stop)
+            return
+        try:
+            self.fetch_model(stop)
+        except (ModelNotFound, ModelInvalid) as error:
+            _log.error("⚠️ %s The fallback model answers until SEESAME_MODEL names another.", error)
 
     def load_model(self) -> Space | None:
         """Adds the configured model if it is in the cache; its space, or None.
@@ -55,8 +92,8 @@ class Application:
         folder = hub.locate(settings.model, cache_dir=settings.cache_dir, precision=settings.precision)
         if folder is None:
             return None
-        model = ClipModel.load(folder, name=_model_name(settings.model), precision=settings.precision)
-        embedder = LocalEmbedder(model, limits=image_limits(settings))
+        model = ClipModel.load(folder, name=hub.space_name(settings.model), precision=settings.precision)
+        embedder = LocalEmbedder(model, limits=settings.image_limits)
         try:
             space = self.spaces.add(embedder)
         except BaseException:
@@ -84,7 +121,7 @@ class Application:
     def _download(self) -> None:
         settings = self.settings
         _log.info("%s is not here yet; the fallback model answers", settings.model)
-        self.spaces.downloading(True)
+        self.spaces.waiting("clip_downloading")
         try:
             hub.pull(
                 settings.model,
@@ -93,7 +130,7 @@ class Application:
                 progress=_log_download(settings.model),
             )
         finally:
-            self.spaces.downloading(False)
+            self.spaces.waiting("clip_unavailable")
 
 
 @contextmanager
@@ -104,7 +141,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
         DatabaseUnavailable: not reached, or the embedded one does not come up.
         DatabaseUnsuitable: too old, or the user may not create the schema.
     """
-    limits = image_limits(settings)
+    limits = settings.image_limits
     _make(settings.cache_dir, "SEESAME_CACHE_DIR")
     with ExitStack() as stack:
         database = stack.enter_context(open_database(settings))
@@ -117,14 +154,30 @@ def open_application(settings: Settings) -> Iterator[Application]:
         fetcher = stack.enter_context(
             Fetcher(FetchPolicy(max_bytes=limits.max_bytes, allowed_hosts=settings.image_hosts))
         )
+        cache = VectorCache(redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None)
+        stack.callback(cache.close)
+        clip = None
+        if settings.clip_url is not None:
+            service = ClipService(
+                settings.clip_url, deadline_s=settings.clip_timeout_s, bulk_deadline_s=_BULK_S, headers=_headers
+            )
+            stack.callback(service.close)
+            clip = ClipWatch(service, spaces)
+        metrics = ShopMetrics()
+        search = Search(database, spaces, catalogue, cache, limits=limits, on_answer=metrics.answered)
+        indexer = Indexer(database, pictures, spaces, on_batch=metrics.indexed)
+        metrics.watch(lambda: cache.counts, spaces.clip_is_available, indexer)
         yield Application(
             settings=settings,
             database=database,
             catalogue=catalogue,
             spaces=spaces,
-            search=Search(database, spaces, catalogue),
-            indexer=Indexer(database, pictures, spaces),
+            search=search,
+            indexer=indexer,
             importer=Importer(catalogue, fetcher, limits=limits),
+            cache=cache,
+            metrics=metrics,
+            clip=clip,
         )
 
 
@@ -150,14 +203,10 @@ def _make(folder: Path, variable: str) -> None:
         raise SettingsError(f"{variable}: the folder {folder} cannot be made ({error.strerror}).") from error
 
 
-def image_limits(settings: Settings) -> ImageLimits:
-    """What a picture may measure."""
-    return ImageLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
-
-
-def _model_name(model: str) -> str:
-    """What a space is named after; of a folder its last part, since names of spaces are seen outside."""
-    return Path(model).resolve().name if Path(model).is_dir() else model
+def _headers() -> dict[str, str]:
+    """What goes along to the CLIP service, so that one id leads through the logs of both."""
+    current = request_id.get()
+    return {"X-Request-ID": current} if current is not None else {}
 
 
 def _log_download(name: str) -> Callable[[int, int], None]:

@@ -7,26 +7,30 @@ when its lease ends.
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 from uuid import uuid4
 
 from seesame.db import work
 from seesame.db.pool import Database
-from seesame.errors import DatabaseError, ModelInvalid, NotFound, SeesameError, StorageFull
+from seesame.errors import DatabaseError, EmbedderBusy, EmbedderError, NotFound, SeesameError, StorageFull
 from seesame.pictures import PictureStore
 from seesame.spaces import Spaces
 from seesame.types import Embedder, Space, Vector, WorkItem
 
 _log = logging.getLogger(__name__)
 
-BATCH = 64  # images a claim: some seconds of work, far below the lease
+BATCH = 8  # images a claim: what is computed and lost when a worker is killed
+LANES = 3  # claims at work at once, so that the model never waits for the database
 LEASE_S = 60.0
 RETRY_S = 30.0  # after the first fault of an image; grows with each
 POLL_S = 30.0  # behind the notifications, in case one is lost
 RECONCILE_S = 600.0
 _RECONNECT_S = 1.0
 _OTHERS_S = 0.1
+_PAUSE_S = (1.0, 2.0, 5.0, 10.0)  # after faults of the embedder in a row; the last repeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,39 @@ class Progress:
     total: int
     done: int = 0
     failed: int = 0
+    paused: bool = False  # the embedder cannot be used now, so images are left for later
+
+
+class _Pause(NamedTuple):
+    """Until when a space is left alone, and how often that has happened in a row."""
+
+    until: float
+    faults: int
 
 
 OnProgress = Callable[[Progress], None]
+
+
+class _Tally:
+    """What the lanes of a run have done together."""
+
+    def __init__(self, progress: Progress, on_progress: OnProgress | None) -> None:
+        self.progress = progress
+        self.ended = threading.Event()
+        self._on_progress = on_progress
+        self._lock = threading.Lock()
+
+    def add(self, done: int, failed: int) -> None:
+        with self._lock:
+            before = self.progress
+            self.progress = replace(before, done=before.done + done, failed=before.failed + failed)
+            if self._on_progress is not None:
+                self._on_progress(self.progress)
+
+    def pause(self) -> None:
+        with self._lock:
+            self.progress = replace(self.progress, paused=True)
+            self.ended.set()
 
 
 class Indexer:
@@ -53,14 +87,17 @@ class Indexer:
         *,
         batch: int = BATCH,
         lease_s: float = LEASE_S,
+        on_batch: OnProgress = lambda batch: None,  # noqa: ARG005 - nobody counts
     ) -> None:
         self._database = database
         self._pictures = pictures
         self._spaces = spaces
         self._batch = batch
         self._lease_s = lease_s
+        self._on_batch = on_batch
         self._stop = threading.Event()
         self._reconciled_at: dict[int, float] = {}
+        self._pauses: dict[int, _Pause] = {}
 
     def run_once(self, on_progress: OnProgress | None = None, *, finish: bool = False) -> list[Progress]:
         """Embeds everything that lacks a vector now, space by space; what it did.
@@ -79,7 +116,7 @@ class Indexer:
                     while not self._stop.is_set():
                         self.run_once()
                         waiting = None
-                        wait(POLL_S, self._stop)
+                        wait(self._idle_s(), self._stop)
             except (DatabaseError, StorageFull) as error:
                 if str(error) != waiting:
                     _log.warning("Indexing waits: %s", error)
@@ -95,26 +132,40 @@ class Indexer:
         with self._database.transaction() as connection:
             return work.retry_failed(connection)
 
+    def pending(self) -> dict[str, int]:
+        """How many images wait for their vector, by space."""
+        spaces = [space for space, _ in self._spaces.live()]
+        with self._database.transaction() as connection:
+            return {space.key: work.count_pending(connection, space.space_id) for space in spaces}
+
     def failures(self, *, limit: int = 100) -> list[work.Failure]:
         """Images that failed, with the reason."""
         with self._database.transaction() as connection:
             return work.list_failed(connection, limit=limit)
 
+    def _idle_s(self) -> float:
+        """How long nothing is to be done if no work arrives."""
+        now = time.monotonic()
+        return max(0.0, min([POLL_S, *(pause.until - now for pause in self._pauses.values())]))
+
     def _fill(self, space: Space, embedder: Embedder, on_progress: OnProgress | None, finish: bool) -> Progress:
+        pause = self._pauses.get(space.space_id)
+        if pause is not None and time.monotonic() < pause.until:
+            return Progress(space.key, total=0, paused=True)
         self._reconcile(space)
         with self._database.transaction() as connection:
-            progress = Progress(space.key, total=work.count_pending(connection, space.space_id))
+            total = work.count_pending(connection, space.space_id)
         started = time.monotonic()
-        while not self._stop.is_set():
-            done, failed = self._embed_batch(space, embedder)
-            if not done and not failed:
-                if finish and self._others_at_work(space):
-                    self._stop.wait(_OTHERS_S)
-                    continue
-                break
-            progress = replace(progress, done=progress.done + done, failed=progress.failed + failed)
-            if on_progress is not None:
-                on_progress(progress)
+        tally = _Tally(Progress(space.key, total), on_progress)
+        if total or finish:
+            with ThreadPoolExecutor(LANES, thread_name_prefix="index") as pool:
+                lanes = [pool.submit(self._lane, space, embedder, tally, finish) for _ in range(LANES)]
+                try:
+                    for lane in lanes:
+                        lane.result()
+                finally:
+                    tally.ended.set()
+        progress = tally.progress
         if progress.done or progress.failed:
             elapsed = time.monotonic() - started
             _log.info(
@@ -126,6 +177,35 @@ class Indexer:
             )
         self._spaces.activate_if_complete(space)
         return progress
+
+    def _lane(self, space: Space, embedder: Embedder, tally: "_Tally", finish: bool) -> None:
+        """Embeds batch after batch until nothing is due. Several lanes overlap writing with computing."""
+        while not self._stop.is_set() and not tally.ended.is_set():
+            try:
+                done, failed = self._embed_batch(space, embedder)
+            except EmbedderError as error:
+                self._pause(space, error)
+                tally.pause()
+                return
+            if done or failed:
+                self._pauses.pop(space.space_id, None)
+                tally.add(done, failed)
+                self._on_batch(Progress(space.key, done + failed, done, failed))
+            elif finish and self._others_at_work(space):
+                self._stop.wait(_OTHERS_S)
+            else:
+                return
+
+    def _pause(self, space: Space, error: EmbedderError) -> None:
+        """Leaves a space alone for a while, each time longer; its images are claimed again, and none pays for it."""
+        before = self._pauses.get(space.space_id)
+        faults = before.faults + 1 if before is not None else 0
+        pause_s = _PAUSE_S[min(faults, len(_PAUSE_S) - 1)]
+        if isinstance(error, EmbedderBusy):
+            pause_s = error.retry_after_s  # it lives, and says when there is room
+        elif before is None:
+            _log.warning("Indexing of %s waits: %s", space.key, error)
+        self._pauses[space.space_id] = _Pause(time.monotonic() + pause_s, faults)
 
     def _others_at_work(self, space: Space) -> bool:
         with self._database.transaction() as connection:
@@ -172,21 +252,10 @@ class Indexer:
             except OSError:
                 failed.append((item, "picture_unreadable"))
         done: list[tuple[WorkItem, Vector]] = []
-        results = _embed_all(embedder, [data for _, data in readable])
+        results = embedder.embed_images([data for _, data in readable], bulk=True) if readable else []
         for (item, _), result in zip(readable, results, strict=True):
             if isinstance(result, SeesameError):
                 failed.append((item, result.code))
             else:
                 done.append((item, result))
         return done, failed
-
-
-def _embed_all(embedder: Embedder, pictures: Sequence[bytes]) -> list[Vector | SeesameError]:
-    """A vector or a fault for each picture; a batch that fails as a whole is halved until the culprit is alone."""
-    try:
-        return [*embedder.embed_images(pictures)]
-    except ModelInvalid as error:
-        if len(pictures) <= 1:
-            return [error for _ in pictures]
-        half = len(pictures) // 2
-        return _embed_all(embedder, pictures[:half]) + _embed_all(embedder, pictures[half:])

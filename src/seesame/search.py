@@ -2,15 +2,18 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+from seesame.cache import VectorCache, photo_digest, text_digest
 from seesame.catalogue import Catalogue, check_text
 from seesame.db import search as rows
 from seesame.db.pool import Database
-from seesame.errors import ImageError, InvalidInput, NotFound
-from seesame.spaces import Answering, Reason, Spaces
-from seesame.types import Clause, Page, Vector
+from seesame.errors import EmbedderError, ImageError, InvalidInput, ModelInvalid, NotFound
+from seesame.images import ImageLimits, inspect
+from seesame.spaces import Answering, Reason, Spaces, reason_of
+from seesame.types import Clause, Page, Space, Vector
 
 _log = logging.getLogger(__name__)
 
@@ -42,29 +45,48 @@ class Answer:
     space: str
     degraded_reason: Reason | None
     took_ms: float
+    embedding_ms: float = 0.0
 
 
 class Search:
     """Answers queries. Safe to use from several threads."""
 
-    def __init__(self, database: Database, spaces: Spaces, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        database: Database,
+        spaces: Spaces,
+        catalogue: Catalogue,
+        cache: VectorCache,
+        *,
+        limits: ImageLimits,
+        on_answer: Callable[[Answer], None] = lambda answer: None,  # noqa: ARG005 - nobody counts
+    ) -> None:
         self._database = database
         self._spaces = spaces
         self._catalogue = catalogue
+        self._cache = cache
+        self._limits = limits
+        self._on_answer = on_answer
 
     def by_photo(self, photo: bytes, query: Query) -> Answer:
         """Products that look like a photo.
 
         Raises:
             ImageError: the photo cannot be used.
+            EmbedderBusy: too many photos wait already, for the fallback too.
             DatabaseUnavailable: not reached.
         """
         started = time.perf_counter()
+        inspect(photo, limits=self._limits)
         answering = self._spaces.answering()
-        result = answering.embedder.embed_images([photo])[0]
-        if isinstance(result, ImageError):
-            raise result
-        return self._nearest(answering, result, query, started)
+        try:
+            vector = self._photo_vector(answering, photo)
+        except (EmbedderError, ModelInvalid) as error:
+            if answering.degraded_reason is not None:
+                raise
+            answering = self._spaces.fallback(reason_of(error))
+            vector = self._photo_vector(answering, photo)
+        return self._nearest(answering.space, answering.degraded_reason, vector, query, started)
 
     def by_text(self, text: str, query: Query) -> Answer:
         """Products that look like a description, or, where no model reads, whose texts hold its words.
@@ -77,11 +99,16 @@ class Search:
         if not text.strip():
             raise InvalidInput("text", "Words to search for are needed.")
         answering = self._spaces.answering()
+        reason: Reason = "no_text_model"
         if answering.embedder.has_text:
-            return self._nearest(answering, answering.embedder.embed_texts([text])[0], query, started)
+            try:
+                vector = self._text_vector(answering, text)
+                return self._nearest(answering.space, answering.degraded_reason, vector, query, started)
+            except (EmbedderError, ModelInvalid) as error:
+                reason = reason_of(error)
         with self._database.transaction() as connection:
             page = rows.fulltext(connection, text, query.clauses, limit=query.limit, offset=query.offset)
-        return Answer(page, answering.space.key, "no_text_model", _ms_since(started))
+        return self._answered(page, answering.space, reason, started, started)
 
     def like_product(self, product_id: str, query: Query) -> Answer:
         """Other products that look like a product's first picture.
@@ -90,9 +117,8 @@ class Search:
             NotFound: there is no such product, or none of its pictures has a vector yet.
         """
         started = time.perf_counter()
-        answering = self._spaces.answering()
         self._catalogue.get(product_id)
-        return self._like_stored(answering, product_id, None, query, started)
+        return self._like_stored(product_id, None, query, started)
 
     def like_image(self, image_id: UUID, query: Query) -> Answer:
         """Products that look like a picture of the catalogue, its own product among them.
@@ -101,45 +127,68 @@ class Search:
             NotFound: there is no such image, or it has no vector yet.
         """
         started = time.perf_counter()
-        answering = self._spaces.answering()
         image = self._catalogue.image(image_id)
-        return self._like_stored(answering, image.product_id, image_id, query, started)
+        return self._like_stored(image.product_id, image_id, query, started)
 
-    def _like_stored(
-        self, answering: Answering, product_id: str, image_id: UUID | None, query: Query, started: float
-    ) -> Answer:
-        with self._database.transaction() as connection:
-            vector = rows.vector_of(connection, answering.space, product_id, image_id)
+    def _photo_vector(self, answering: Answering, photo: bytes) -> Vector:
+        def compute() -> Vector:
+            (result,) = answering.embedder.embed_images([photo])
+            if isinstance(result, ImageError | ModelInvalid):
+                raise result
+            if answering.degraded_reason is None:
+                _log.info("✅ CLIP feature extraction successful: %d dimensions", len(result))
+            return result
+
+        return self._remembered(answering, photo_digest(photo), compute)
+
+    def _text_vector(self, answering: Answering, text: str) -> Vector:
+        def compute() -> Vector:
+            vector: Vector = answering.embedder.embed_texts([text])[0]
+            return vector
+
+        return self._remembered(answering, text_digest(text), compute)
+
+    def _remembered(self, answering: Answering, content_digest: bytes, compute: Callable[[], Vector]) -> Vector:
+        identity = answering.embedder.identity
+        vector = self._cache.get(identity, content_digest)
         if vector is None:
-            raise NotFound("The product has no picture that is indexed yet.")
+            vector = compute()
+            self._cache.put(identity, content_digest, vector)
+        return vector
+
+    def _like_stored(self, product_id: str, image_id: UUID | None, query: Query, started: float) -> Answer:
+        """Compares what has its vector already, for which no embedder is needed."""
         exclude = product_id if image_id is None else None
-        return self._nearest(answering, vector, query, started, exclude=exclude)
+        for space, reason in self._spaces.comparing():
+            with self._database.transaction() as connection:
+                vector = rows.vector_of(connection, space, product_id, image_id)
+            if vector is not None:
+                return self._nearest(space, reason, vector, query, started, exclude=exclude)
+        raise NotFound("The product has no picture that is indexed yet.")
 
     def _nearest(
         self,
-        answering: Answering,
+        space: Space,
+        reason: Reason | None,
         vector: Vector,
         query: Query,
         started: float,
         *,
         exclude: str | None = None,
     ) -> Answer:
+        embedded = time.perf_counter()
         with self._database.transaction() as connection:
             page = rows.nearest(
-                connection,
-                answering.space,
-                vector,
-                query.clauses,
-                limit=query.limit,
-                offset=query.offset,
-                exclude=exclude,
+                connection, space, vector, query.clauses, limit=query.limit, offset=query.offset, exclude=exclude
             )
-        if answering.space.vector_type == "halfvec":
+        if space.vector_type == "halfvec":
             _log.info("✅ Used pgvector similarity search", extra={"method": page.method, "results": len(page.hits)})
         else:
             _log.info("⚠️ pgvector is not used in this space, using exact similarity search")
-        return Answer(page, answering.space.key, answering.degraded_reason, _ms_since(started))
+        return self._answered(page, space, reason, started, embedded)
 
-
-def _ms_since(started: float) -> float:
-    return (time.perf_counter() - started) * 1000
+    def _answered(self, page: Page, space: Space, reason: Reason | None, started: float, embedded: float) -> Answer:
+        ended = time.perf_counter()
+        answer = Answer(page, space.key, reason, (ended - started) * 1000, (embedded - started) * 1000)
+        self._on_answer(answer)
+        return answer

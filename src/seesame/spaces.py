@@ -8,12 +8,24 @@ from typing import Literal
 from seesame.db import catalogue, work
 from seesame.db import spaces as rows
 from seesame.db.pool import Database
+from seesame.errors import EmbedderBusy, EmbedderError, EmbedderTimeout, ModelInvalid
 from seesame.types import Embedder, Space
 
 _log = logging.getLogger(__name__)
 
-Reason = Literal["clip_unavailable", "clip_downloading", "clip_indexing", "no_text_model"]
+Reason = Literal["clip_unavailable", "clip_timeout", "clip_busy", "clip_downloading", "clip_indexing", "no_text_model"]
 """Why an answer is degraded."""
+
+
+def reason_of(error: EmbedderError | ModelInvalid) -> Reason:
+    """Why an answer is degraded after the primary space's embedder failed."""
+    match error:
+        case EmbedderBusy():
+            return "clip_busy"
+        case EmbedderTimeout():
+            return "clip_timeout"
+        case _:
+            return "clip_unavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +64,47 @@ class Spaces:
         """Adds the configured model. Its space becomes the primary when every image has its vector there."""
         return self._add(embedder, "candidate")
 
-    def downloading(self, active: bool) -> None:
-        """Says whether the configured model is on its way, for the reason that answers give."""
-        self._waiting = "clip_downloading" if active else "clip_unavailable"
+    def remove(self, key: str) -> None:
+        """Forgets the embedder of a space, whose vectors stay."""
+        with self._lock:
+            self._embedders.pop(key, None)
+
+    def waiting(self, reason: Reason) -> None:
+        """Says why the configured model is not here, for the reason that answers give."""
+        self._waiting = reason
 
     def answering(self) -> Answering:
-        """The primary space where its embedder is here, else the fallback."""
-        spaces = self.all()
-        # By key: another process may have brought a newer fallback, whose vectors are not of this one's space.
-        fallback = next(space for space in spaces if space.key == self._fallback_key)
+        """The primary space where its embedder is here and can be asked, else the fallback."""
+        return self._answering(self.all())
+
+    def _answering(self, spaces: list[Space]) -> Answering:
         with self._lock:
             embedders = dict(self._embedders)
         primary = next((space for space in spaces if space.role == "primary"), None)
         if primary is not None and primary.key in embedders:
-            return Answering(primary, embedders[primary.key], None)
+            embedder = embedders[primary.key]
+            if embedder.available:
+                return Answering(primary, embedder, None)
+            return self._fallback(spaces, "clip_unavailable")
         indexing = any(space.role == "candidate" and space.key in embedders for space in spaces)
-        reason: Reason = "clip_indexing" if indexing else self._waiting
-        return Answering(fallback, embedders[self._fallback_key], reason)
+        return self._fallback(spaces, "clip_indexing" if indexing else self._waiting)
+
+    def fallback(self, reason: Reason) -> Answering:
+        """The fallback, which answers when the primary's embedder did not."""
+        return self._fallback(self.all(), reason)
+
+    def comparing(self) -> list[tuple[Space, Reason | None]]:
+        """Spaces to compare stored vectors in, the best first, with why it is not the primary; needs no embedder."""
+        spaces = self.all()
+        answering = self._answering(spaces)
+        fallback = self._fallback(spaces, answering.degraded_reason or "clip_indexing")
+        primary = [(space, None) for space in spaces if space.role == "primary"]
+        return [*primary, (fallback.space, fallback.degraded_reason)]
+
+    def clip_is_available(self) -> bool:
+        """Whether an embedder beside the fallback can be asked for vectors."""
+        with self._lock:
+            return any(e.available for key, e in self._embedders.items() if key != self._fallback_key)
 
     def live(self) -> list[tuple[Space, Embedder]]:
         """The spaces that this process can fill, the fallback first: it is the quickest to answer."""
@@ -113,6 +149,11 @@ class Spaces:
         """Closes all embedders."""
         for embedder in self._embedders.values():
             embedder.close()
+
+    def _fallback(self, spaces: list[Space], reason: Reason) -> Answering:
+        # By key: another process may have brought a newer fallback, whose vectors are not of this one's space.
+        space = next(space for space in spaces if space.key == self._fallback_key)
+        return Answering(space, self._embedders[self._fallback_key], reason)
 
     def _add(self, embedder: Embedder, role: Literal["candidate", "fallback"]) -> Space:
         with self._database.transaction() as connection:

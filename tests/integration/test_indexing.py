@@ -4,23 +4,24 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 import psycopg
+import pytest
 from psycopg import sql
 
 from seesame.application import Application
 from seesame.catalogue import Source
 from seesame.db import work
 from seesame.embedding.local import LocalEmbedder
-from seesame.errors import ImageError, ModelInvalid
+from seesame.errors import EmbedderBusy, EmbedderError, EmbedderTimeout, EmbedderUnavailable, ModelInvalid
 from seesame.indexing import Indexer, Progress
 from seesame.pictures import PictureStore
 from seesame.spaces import Spaces
-from seesame.types import Product, ProductImage, Vector
+from seesame.types import Embedded, Product, ProductImage, Vector
 from tests.conftest import picture
 
 COLOURS = ["red", "green", "blue", "black", "orange", "purple", "brown", "pink", "grey", "teal"]
@@ -28,7 +29,7 @@ COLOURS = ["red", "green", "blue", "black", "orange", "purple", "brown", "pink",
 _WORKER = """
 import sys
 from seesame.application import open_application
-from seesame.errors import ImageError, ModelInvalid
+from seesame.errors import EmbedderBusy, EmbedderError, EmbedderTimeout, EmbedderUnavailable, ModelInvalid
 from seesame.indexing import Indexer
 from seesame.pictures import PictureStore
 from seesame.settings import Settings
@@ -67,7 +68,7 @@ def test_every_image_gets_its_vector_and_progress_is_told(application: Applicati
     seen: list[Progress] = []
     (progress,) = _indexer(application, batch=8).run_once(seen.append)
     assert (progress.done, progress.failed, progress.total) == (20, 0, 20)
-    assert [p.done for p in seen] == [8, 16, 20]
+    assert [p.done for p in seen] in ([8, 16, 20], [8, 12, 20], [4, 12, 20])  # by which batch ends first
     vectors = _vectors(application)
     stored = [PictureStore(application.settings.data_dir / "pictures").read(image.bytes_ref) for image in images]
     for image, expected in zip(images, fallback.embed_images(stored), strict=True):
@@ -199,34 +200,78 @@ def test_a_bad_picture_stops_nobody_and_can_be_retried(application: Application)
     assert set(_vectors(application)) == {f"p{i}" for i in range(10)} - {"p2", "p7"}
 
 
-class _Choking:
-    """The fallback, but for one picture it fails as a whole, as half-precision models do when a number overflows."""
+class _Embedder:
+    """The fallback, but for what `outcome` puts in the place of a picture's vector, or raises."""
 
-    def __init__(self, inner: LocalEmbedder, culprit: bytes) -> None:
+    has_text = False
+    available = True
+
+    def __init__(self, inner: LocalEmbedder, outcome: Callable[[bytes], ModelInvalid | None]) -> None:
         self._inner = inner
-        self._culprit = culprit
+        self._outcome = outcome
         self.identity = inner.identity
-        self.has_text = False
         self.embed_texts = inner.embed_texts
+        self.asked = 0
 
-    def embed_images(self, pictures: Sequence[bytes]) -> list[Vector | ImageError]:
-        if self._culprit in pictures:
-            raise ModelInvalid("Not a number.")
-        return self._inner.embed_images(pictures)
+    def embed_images(self, pictures: Sequence[bytes], *, bulk: bool = False) -> list[Embedded]:
+        assert bulk
+        self.asked += 1
+        outcomes = [self._outcome(picture) for picture in pictures]
+        results = self._inner.embed_images(pictures, bulk=bulk)
+        return [outcome or result for outcome, result in zip(outcomes, results, strict=True)]
 
     def close(self) -> None:
         pass
 
 
-def test_a_picture_that_fails_its_whole_batch_is_found(application: Application, fallback: LocalEmbedder) -> None:
-    """The batch is halved until the culprit is alone; all others get their vectors."""
+def test_a_picture_that_the_model_fails_on_fails_alone(application: Application, fallback: LocalEmbedder) -> None:
+    """All others of its batch get their vectors."""
     images = _fill(application, 10)
     pictures = PictureStore(application.settings.data_dir / "pictures")
-    choking = _Choking(fallback, pictures.read(images[3].bytes_ref))
+    culprit = pictures.read(images[3].bytes_ref)
+    choking = _Embedder(fallback, lambda picture: ModelInvalid("NaN") if picture == culprit else None)
     indexer = Indexer(application.database, pictures, Spaces(application.database, choking))
     (progress,) = indexer.run_once()
     assert (progress.done, progress.failed) == (9, 1)
     assert [(f.product_id, f.error_code) for f in indexer.failures()] == [("p3", "model_invalid")]
+
+
+@pytest.mark.parametrize("fault", [EmbedderUnavailable("down"), EmbedderTimeout("slow"), EmbedderBusy(0.05)])
+def test_faults_of_the_service_pause_and_cost_no_attempt(
+    application: Application, fallback: LocalEmbedder, fault: EmbedderError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the embedder cannot be used its images are left alone; when it can again, all of them are done."""
+    monkeypatch.setattr("seesame.indexing._PAUSE_S", (0.05,))
+    _fill(application, 20)
+    away = threading.Event()
+    away.set()
+
+    def outcome(_: bytes) -> None:
+        if away.is_set():
+            raise fault
+
+    embedder = _Embedder(fallback, outcome)
+    pictures = PictureStore(application.settings.data_dir / "pictures")
+    indexer = Indexer(application.database, pictures, Spaces(application.database, embedder))
+    (progress,) = indexer.run_once(finish=True)
+    assert (progress.paused, progress.done, progress.failed) == (True, 0, 0)
+    asked = embedder.asked
+    assert indexer.run_once()[0].paused or embedder.asked > asked
+    thread = threading.Thread(target=indexer.run_forever)
+    thread.start()
+    try:
+        away.clear()
+        for _ in range(300):
+            if len(_vectors(application)) == 20:
+                break
+            threading.Event().wait(0.1)
+    finally:
+        indexer.stop()
+        thread.join(10)
+    assert len(_vectors(application)) == 20
+    assert indexer.failures() == []
+    with application.database.transaction() as connection:
+        assert connection.execute("SELECT count(*) FROM seesame.image_work").fetchone() == (0,)
 
 
 def test_what_no_list_of_work_knows_is_found(application: Application) -> None:

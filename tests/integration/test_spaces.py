@@ -10,11 +10,11 @@ import pytest
 
 from seesame.application import Application, open_application
 from seesame.catalogue import Source
-from seesame.errors import DatabaseUnavailable, ImageError, StorageFull
+from seesame.errors import DatabaseUnavailable, StorageFull
 from seesame.search import Query
 from seesame.settings import Settings
 from seesame.spaces import Spaces
-from seesame.types import Embedder, Product, Space, SpaceIdentity, Vector, Vectors
+from seesame.types import Embedded, Embedder, Product, Space, SpaceIdentity, Vectors
 from tests.conftest import picture, served
 from tests.hub_server import OWNER_NAME, Hub, serve_hub
 
@@ -182,8 +182,9 @@ class _OtherFallback:
 
     identity = SpaceIdentity("efficientnet-lite0", "f" * 64, 1280)
     has_text = False
+    available = True
 
-    def embed_images(self, pictures: Sequence[bytes]) -> list[Vector | ImageError]:
+    def embed_images(self, pictures: Sequence[bytes], *, bulk: bool = False) -> list[Embedded]:
         return [np.eye(1280, dtype=np.float32)[0] for _ in pictures]
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:

@@ -21,6 +21,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("up")(serve.up)
+app.command("api")(serve.api)
+app.command("worker")(serve.worker)
+app.command("clip")(serve.clip)
 app.command("import")(catalogue.import_)
 app.command("index")(catalogue.index)
 app.command("search")(catalogue.search)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from seesame.api.schemas import AnswerOut
-from seesame.application import Application, image_limits, open_application
+from seesame.application import Application, open_application
 from seesame.cli import tables
 from seesame.errors import InvalidInput, ModelError
 from seesame.filters import parse_filter
@@ -54,7 +54,11 @@ def index(
     with _opened() as application:
         if retry_failed:
             _err.print(f"{application.indexer.retry_failed()} images are tried again.")
-        if not any(progress.done or progress.failed for progress in index_all(application)):
+        runs = index_all(application)
+        for run in runs:
+            if run.paused:
+                _err.print(Text(f"The CLIP service cannot be used now; {run.space} is not complete. Run it again."))
+        if not any(run.done or run.failed or run.paused for run in runs):
             _err.print("Every image has its vector.")
         failures = application.indexer.failures()
         for failure in failures:
@@ -137,7 +141,8 @@ def _opened() -> Iterator[Application]:
     configure_logging(settings.log_level, settings.log_format)
     with open_application(settings) as application:
         try:
-            application.load_model()
+            if not application.use_model() and application.clip is not None:
+                _err.print("Note: the CLIP service is not available. The built-in model answers.")
         except ModelError as error:
             _err.print(Text(f"Note: {error} The built-in model answers."))
         yield application
@@ -145,6 +150,6 @@ def _opened() -> Iterator[Application]:
 
 def _read(path: Path, application: Application) -> bytes:
     try:
-        return read_file(path, limits=image_limits(application.settings))
+        return read_file(path, limits=application.settings.image_limits)
     except OSError as error:
         raise InvalidInput("photo", f"Cannot read {str(path)!r}: {error.strerror}.") from error

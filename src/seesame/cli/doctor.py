@@ -30,8 +30,7 @@ def doctor() -> None:
     table.add_row("data", str(settings.data_dir))
     with open_application(settings) as application:
         try:
-            loaded = application.load_model() is not None
-            note = "loaded" if loaded else f"not here; get it with: seesame models pull {settings.model}"
+            note = _model_note(application)
         except ModelError as error:
             note = str(error)
             faults.append(note)
@@ -47,6 +46,13 @@ def doctor() -> None:
     if faults:
         raise typer.Exit(1)
     console.print("[green]✓[/] All is well.")
+
+
+def _model_note(application: Application) -> str:
+    usable = application.use_model()
+    if application.clip is not None:
+        return f"from the CLIP service, which is {'available' if usable else 'not available'}"
+    return "loaded" if usable else f"not here; get it with: seesame models pull {application.settings.model}"
 
 
 def _database_rows(application: Application, table: Table) -> bool:

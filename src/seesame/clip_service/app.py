@@ -1,0 +1,78 @@
+"""The ASGI application of the CLIP service, assembled from its settings."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from seesame import __version__
+from seesame.clip_service.engine import Engine
+from seesame.clip_service.metrics import ClipMetrics
+from seesame.clip_service.routes import router
+from seesame.clip_service.schemas import MAX_BATCH
+from seesame.http import problems
+from seesame.http.metrics import RequestMetrics
+from seesame.http.middleware import RequestMiddleware
+from seesame.models import hub
+from seesame.models.image_model import ImageModel
+from seesame.settings import ClipSettings
+
+_ENVELOPE_BYTES = 64 * 1024  # what multipart puts around a picture
+_BATCH_BYTES = 64 * 2**20
+
+
+def create_app(settings: ClipSettings, *, model: ImageModel | None = None) -> FastAPI:
+    """The service; its model is loaded when it starts.
+
+    `model` is used instead of the one that the settings name.
+    """
+    registry = CollectorRegistry()
+    metrics = ClipMetrics(registry)
+    engine = Engine(settings, metrics, model=model)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        engine.start()
+        proving = asyncio.create_task(engine.keep_proving())
+        try:
+            yield
+        finally:
+            proving.cancel()
+            with suppress(asyncio.CancelledError):
+                await proving
+            await asyncio.to_thread(engine.close)
+
+    app = _described(lifespan)
+    app.state.engine = engine
+    app.state.metrics = metrics
+    app.state.registry = registry
+    app.state.model_name = hub.space_name(settings.model)
+    app.state.precision = settings.precision
+    app.state.max_upload_bytes = settings.max_upload_bytes + _ENVELOPE_BYTES
+    app.state.max_batch_bytes = max(_BATCH_BYTES, settings.max_upload_bytes) + MAX_BATCH * _ENVELOPE_BYTES
+    problems.install(app)
+    app.add_middleware(RequestMiddleware, max_body_bytes=app.state.max_batch_bytes)
+    app.add_middleware(RequestMetrics, registry=registry)
+    return app
+
+
+def describe() -> dict[str, Any]:
+    """The OpenAPI description."""
+    return _described().openapi()
+
+
+def _described(lifespan: Any = None) -> FastAPI:
+    app = problems.Described(
+        title="Seesame CLIP service",
+        version=__version__,
+        summary="Pictures and words in, unit vectors out.",
+        docs_url=None,
+        redoc_url=None,
+        responses={"4XX": problems.DESCRIBED, "503": problems.DESCRIBED},
+        lifespan=lifespan,
+    )
+    app.include_router(router)
+    return app

@@ -1,0 +1,81 @@
+"""What the API and the worker tell Prometheus."""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from seesame.cache import CacheCounts
+from seesame.errors import DatabaseError
+from seesame.indexing import Indexer, Progress
+from seesame.search import Answer
+
+_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+
+class ShopMetrics:
+    """The metrics of one process, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._searches = Counter(
+            "seesame_searches", "Searches answered.", ["method", "degraded_reason"], registry=self.registry
+        )
+        self._seconds = Histogram(
+            "seesame_search_seconds",
+            "Time of a search inside the process, by what took it.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._indexed = Counter(
+            "seesame_indexed_images", "Images embedded for the index.", ["space", "outcome"], registry=self.registry
+        )
+
+    def answered(self, answer: Answer) -> None:
+        """Counts a search."""
+        self._searches.labels(answer.page.method, answer.degraded_reason or "none").inc()
+        self._seconds.labels("embedding").observe(answer.embedding_ms / 1000)
+        self._seconds.labels("total").observe(answer.took_ms / 1000)
+
+    def indexed(self, batch: Progress) -> None:
+        """Counts a batch."""
+        self._indexed.labels(batch.space, "done").inc(batch.done)
+        self._indexed.labels(batch.space, "failed").inc(batch.failed)
+
+    def watch(self, cache: Callable[[], CacheCounts], clip_available: Callable[[], bool], indexer: Indexer) -> None:
+        """Reads what is counted elsewhere whenever it is asked for the metrics."""
+        self.registry.register(_Readings(cache, clip_available, indexer))
+
+
+class _Readings:
+    """Counted elsewhere, read when asked."""
+
+    def __init__(self, cache: Callable[[], CacheCounts], clip_available: Callable[[], bool], indexer: Indexer) -> None:
+        self._cache = cache
+        self._clip_available = clip_available
+        self._indexer = indexer
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: to name them is not worth a look at the database when the process starts."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """The readings of this moment; what waits for its vector is left out while the database is away."""
+        counts = self._cache()
+        lookups = CounterMetricFamily("seesame_cache_lookups", "Query vectors looked up.", labels=["outcome"])
+        lookups.add_metric(["local"], counts.hits_local)
+        lookups.add_metric(["redis"], counts.hits_redis)
+        lookups.add_metric(["miss"], counts.misses)
+        yield lookups
+        yield CounterMetricFamily("seesame_redis_faults", "Times that Redis was given up.", value=counts.redis_errors)
+        available = float(self._clip_available())
+        yield GaugeMetricFamily("seesame_clip_available", "1 while CLIP can be asked for vectors.", value=available)
+        try:
+            pending = self._indexer.pending()
+        except DatabaseError:
+            return
+        waiting = GaugeMetricFamily("seesame_pending_images", "Images that wait for their vector.", labels=["space"])
+        for space, count in pending.items():
+            waiting.add_metric([space], count)
+        yield waiting
