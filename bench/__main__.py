@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from bench import embedding, photos, queries, startup, vectors
+from bench import embedding, memory, overload, photos, queries, service, startup, vectors
 from bench.bench import Bench, opened
 from bench.table import Row, print_table
 
@@ -19,7 +19,11 @@ BENCHES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "photos": photos.rows,
     "queries": queries.rows,
     "startup": startup.rows,
+    "service": service.rows,
+    "overload": overload.rows,
+    "memory": memory.rows,
 }
+LONG = {"memory"}  # only when asked for by name
 _WHAT = """\
 benchmarks:
   embedding   pictures a second against ONNX Runtime alone, for CLIP ViT-B/32 and the fallback; peak memory
@@ -27,6 +31,11 @@ benchmarks:
   photos      import and index; quality (only with --photos)
   queries     a search by photo over HTTP: latency, and throughput with four clients
   startup     second start to the first answer; git clone to the first result
+  service     the CLIP service over HTTP: throughput of 4 and 16 clients, latency of one, against ONNX Runtime alone
+              and against FastAPI and transformers (only with $SEESAME_BENCH_TORCH_PYTHON, an interpreter that has
+              torch, transformers, fastapi, uvicorn and python-multipart)
+  overload    the CLIP service at ten times its peak for a minute
+  memory      the CLIP service's resident memory after 10,000 requests: a quarter of an hour, only when named
 """
 
 
@@ -38,7 +47,7 @@ def main() -> None:
         epilog=_WHAT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="name", help="which benchmarks (default: all)")
+    parser.add_argument("names", nargs="*", metavar="name", help="which benchmarks (default: all but memory)")
     parser.add_argument("--markdown", action="store_true", help="print the table as markdown")
     parser.add_argument(
         "--photos",
@@ -56,7 +65,7 @@ def main() -> None:
     busy = []
     with opened(options.photos) as bench:
         try:
-            for name in options.names or BENCHES:
+            for name in options.names or [name for name in BENCHES if name not in LONG]:
                 busy.append(psutil.cpu_percent(interval=2))
                 started = time.monotonic()
                 bench.say(f"── {name}")

@@ -2,13 +2,11 @@
 
 import multiprocessing
 import resource
-import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +14,14 @@ from numpy.typing import NDArray
 from bench import random_clip
 from bench.bench import Bench
 from bench.table import Row, at_least
+from bench.turns import medians
 from seesame import images
 from seesame.embedding.local import LocalEmbedder
 from seesame.models.clip import ClipModel
 from seesame.models.fallback import FallbackModel, ensure_fallback
 from seesame.models.folder import find_model
 from seesame.models.image_model import ImageModel
+from seesame.models.preprocessing import Preprocessing
 from seesame.models.session import default_threads, open_session
 
 ROUNDS = 9
@@ -30,7 +30,6 @@ BATCHES = (1, 4, 8, 16, 32)
 LEAST = 0.90
 
 Tensors = NDArray[np.float32]
-Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +85,20 @@ def _network(bench: Bench, network: Network, folder: Path) -> Iterator[Row]:
     bench.say(f"{network.name}: embedding {network.pictures} pictures a round")
     photos = bench.material.encoded(network.pictures)
     model = network.load(folder)
-    tensors = np.stack([_tensor(model, photo) for photo in photos])
+    preprocessing = model.preprocessing
+    tensors = np.stack([tensor(preprocessing, photo) for photo in photos])
     batch = model.pictures_per_run
     same = Bare(network, folder, parallel=model.parallel_runs)
     other = Bare(network, folder, parallel=1 if model.parallel_runs > 1 else default_threads())
     embedder = LocalEmbedder(model)
-    best, best_batch = _best((same, other), tensors)
+    best, best_batch = best_way((same, other), tensors)
     contenders: dict[str, Callable[[], object]] = {
         "bare": lambda: same.run(tensors, batch),
         "embedder": lambda: embedder.embed_images(photos),
         "best": lambda: best.run(tensors, best_batch),
-        "photo": lambda: [_tensor(model, photo) for photo in photos],
+        "photo": lambda: [tensor(preprocessing, photo) for photo in photos],
     }
-    rate = {name: len(photos) / seconds for name, seconds in _medians(contenders, ROUNDS).items()}
+    rate = {name: len(photos) / seconds for name, seconds in medians(contenders, ROUNDS).items()}
     embedder.close()
     yield at_least(
         f"{network.name}: embed photos of 400×533, against ONNX Runtime alone at the same batch size ({batch})",
@@ -123,32 +123,20 @@ def _network(bench: Bench, network: Network, folder: Path) -> Iterator[Row]:
     yield Row(f"{network.name}: peak memory of a process that embeds 64 photos", f"{peak / 2**20:.0f} MB")
 
 
-def _tensor(model: ImageModel, photo: bytes) -> Tensors:
-    preprocessing = model.preprocessing
+def tensor(preprocessing: Preprocessing, photo: bytes) -> Tensors:
+    """A photo as the model takes it, by the code that the product uses."""
     return preprocessing.apply(images.decode(photo, shortest_side=preprocessing.shortest_side))
 
 
-def _best(bares: tuple[Bare, ...], tensors: Tensors) -> tuple[Bare, int]:
+def best_way(bares: tuple[Bare, ...], tensors: Tensors) -> tuple[Bare, int]:
     """Which way of running, and which batch size, is fastest."""
     ways = {(bare, batch): _running(bare, tensors, batch) for bare in bares for batch in BATCHES}
-    medians = _medians(ways, SWEEP_ROUNDS)
-    return min(medians, key=medians.__getitem__)
+    seconds = medians(ways, SWEEP_ROUNDS)
+    return min(seconds, key=seconds.__getitem__)
 
 
 def _running(bare: Bare, tensors: Tensors, batch: int) -> Callable[[], object]:
     return lambda: bare.run(tensors, batch)
-
-
-def _medians(contenders: Mapping[Key, Callable[[], object]], rounds: int) -> dict[Key, float]:
-    """The median seconds of each, taken in turns, there and back, so that a noisy minute hits all alike."""
-    seconds: dict[Key, list[float]] = {name: [] for name in contenders}
-    for number in range(rounds + 1):
-        for name in list(contenders)[:: 1 if number % 2 else -1]:
-            started = time.perf_counter()
-            contenders[name]()
-            if number:  # the first round warms up
-                seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def _peak_bytes(name: str, folder: Path, photos: list[bytes]) -> int:

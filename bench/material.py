@@ -6,12 +6,15 @@ import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageOps
 
 from seesame.demo.catalogue import draw_catalogue
 from seesame.records import Record, read_records
 
 SIZE = (400, 533)  # pixels, of the pictures that embedding and requests are measured with
+LARGE = (4000, 3000)  # pixels, of a photo as telephones take them
+_GRAIN = 5  # how many levels of 256 its grain deviates: that makes the file as large as a telephone's
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,16 @@ def drawn(scratch: Path) -> Material:
         Picture(Path(place), record.product.category or "") for record in records for place in record.images
     )
     return Material(pictures, sample.csv, real=False)
+
+
+def large(photo: bytes) -> bytes:
+    """A JPEG of 12 megapixels that shows what `photo` shows, with grain: detail is what takes time to decode."""
+    out = io.BytesIO()
+    with Image.open(io.BytesIO(photo)) as image:
+        pixels = np.asarray(ImageOps.fit(image.convert("RGB"), LARGE, Image.Resampling.BICUBIC), dtype=np.float32)
+    grain = np.random.default_rng(0).standard_normal((*pixels.shape[:2], 1), dtype=np.float32) * _GRAIN
+    Image.fromarray((pixels + grain).clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=90)
+    return out.getvalue()
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -1,13 +1,13 @@
 """Import and index of photos, and how good the answers of the fallback are, through the product's own path."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.bench import Bench
 from bench.material import Picture
 from bench.shop import Shop
 from bench.table import Row, at_least, skipped
+from bench.turns import seconds
 from seesame.application import Application, open_application
 from seesame.records import read_records
 from seesame.search import Query
@@ -33,18 +33,18 @@ def _throughput(bench: Bench) -> Iterator[Row]:
     first = Shop(bench.scratch("first"), bench.scratch("cache"))  # also PostgreSQL and the model are made anew
     second = Shop(bench.scratch("second"), bench.cache_dir)
     bench.say(f"Importing {bench.material.name} as a process, then in this one")
-    process_s = _seconds(lambda: first.run("import", str(bench.material.csv)))
+    process_s = seconds(lambda: first.run("import", str(bench.material.csv)))
     with open_application(second.settings) as application:
-        import_s = _seconds(lambda: _import(application, bench.material.csv))
-        index_s = _seconds(lambda: application.indexer.run_once(finish=True))
+        import_s = seconds(lambda: _import(application, bench.material.csv))
+        index_s = seconds(lambda: application.indexer.run_once(finish=True))
     name = f"import and index {bench.material.name}"
     target = f"{IMAGES_PER_S} images/s"
-    for what, seconds in (
+    for what, took_s in (
         ("from the start of `seesame import`, new database", process_s),
         ("start-up left out", import_s + index_s),
     ):
-        rate = count / seconds
-        yield at_least(f"{name}, {what}", rate, IMAGES_PER_S, f"{rate:.0f} images/s ({seconds:.1f} s)", target)
+        rate = count / took_s
+        yield at_least(f"{name}, {what}", rate, IMAGES_PER_S, f"{rate:.0f} images/s ({took_s:.1f} s)", target)
     yield Row(f"{name}: its parts", f"import {count / import_s:.0f} images/s, index {count / index_s:.0f} images/s")
 
 
@@ -52,12 +52,6 @@ def _import(application: Application, csv: Path) -> None:
     summary = application.importer.run(read_records(csv))
     if summary.errors:
         raise RuntimeError(f"The import failed: {summary.errors[:3]}")
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def _quality(application: Application, photos: tuple[Picture, ...]) -> Iterator[Row]:

@@ -3,13 +3,15 @@
 Its vectors mean nothing; its speed and its memory are those of the published model, so that benchmarks run where
 nothing can be downloaded:
 
-    python bench/random_clip.py OUT_DIR [--text] [--seed 0]
+    python bench/random_clip.py OUT_DIR [--text] [--int8] [--seed 0]
 
-The picture tower is 350 MB; `--text` adds the text tower (250 MB) with a tokenizer that knows bytes only.
+The picture tower is 350 MB; `--text` adds the text tower (250 MB) with a tokenizer that knows bytes only, and `--int8`
+the `_quantized` file of each tower, a quarter of its size.
 """
 
 import argparse
 import json
+import logging
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -201,7 +203,7 @@ def byte_tokenizer() -> dict[str, Any]:
     }
 
 
-def write(folder: Path, *, seed: int = 0, with_text: bool = False) -> None:
+def write(folder: Path, *, seed: int = 0, with_text: bool = False, with_int8: bool = False) -> None:
     """Writes the model folder."""
     (folder / "onnx").mkdir(parents=True, exist_ok=True)
     (folder / "onnx" / "vision_model.onnx").write_bytes(vision(seed))
@@ -225,6 +227,22 @@ def write(folder: Path, *, seed: int = 0, with_text: bool = False) -> None:
         _write_json(folder / "tokenizer.json", byte_tokenizer())
         pad = {"pad_token": "<|endoftext|>", "model_max_length": TEXT.tokens}
         _write_json(folder / "tokenizer_config.json", pad)
+    if with_int8:
+        for tower in ("vision_model", "text_model") if with_text else ("vision_model",):
+            _quantize(folder / "onnx" / f"{tower}.onnx", folder / "onnx" / f"{tower}_quantized.onnx")
+
+
+def _quantize(source: Path, target: Path) -> None:
+    """Weights as unsigned bytes, activations quantised as they come: so the published `_quantized` files are made."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    logging.disable(
+        logging.WARNING
+    )  # it advises to simplify the graph first, which the published files' makers did not
+    try:
+        quantize_dynamic(source, target, weight_type=QuantType.QUInt8)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
@@ -236,9 +254,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write a CLIP ViT-B/32 with random weights.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--text", action="store_true", help="write the text tower too")
+    parser.add_argument("--int8", action="store_true", help="write the quantised files too")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    write(options.folder, seed=options.seed, with_text=options.text)
+    write(options.folder, seed=options.seed, with_text=options.text, with_int8=options.int8)
 
 
 if __name__ == "__main__":

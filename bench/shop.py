@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx2
 
@@ -44,32 +45,39 @@ class Shop:
     def run(self, *arguments: str) -> None:
         """Runs a `seesame` command to its end; its output is shown only if it fails."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        run([*_SEESAME, *arguments], folder=self.data_dir, environment=self.environment)
+        run([*SEESAME, *arguments], folder=self.data_dir, environment=self.environment)
 
     @contextmanager
     def up(self) -> Iterator[httpx2.Client]:
         """A client of `seesame up`, which may not answer yet."""
         port = free_port()
-        process = subprocess.Popen(
-            [*_SEESAME, "up", "--port", str(port)],
-            cwd=self.data_dir,
-            env=dict(self.environment),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        with (
+            running([*SEESAME, "up", "--port", str(port)], folder=self.data_dir, environment=self.environment),
+            httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client,
+        ):
+            yield client
+
+
+SEESAME = (sys.executable, "-m", "seesame")
+
+
+@contextmanager
+def running(
+    command: Sequence[str], *, folder: Path, environment: Mapping[str, str], log: int | IO[bytes] = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that runs until it is told to end; what it prints goes to `log`."""
+    process = subprocess.Popen(
+        command, cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
         try:
-            with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
-                yield client
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(_STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-_SEESAME = (sys.executable, "-m", "seesame")
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def first_answer(client: httpx2.Client, photo: bytes) -> None:

@@ -14,6 +14,7 @@ from bench import synthetic
 from bench.bench import Bench
 from bench.synthetic import Likeness
 from bench.table import Row, at_least, at_most
+from seesame.cache import VectorCache
 from seesame.catalogue import Catalogue
 from seesame.db.embedded import EmbeddedPostgres
 from seesame.db.migrate import migrate
@@ -21,13 +22,12 @@ from seesame.db.pool import Database
 from seesame.db.spaces import embeddings_table
 from seesame.db.statements import statements
 from seesame.embedding.local import LocalEmbedder
-from seesame.errors import ImageError
 from seesame.images import ImageLimits
 from seesame.models.fallback import FallbackModel
 from seesame.pictures import PictureStore
 from seesame.search import Query, Search
 from seesame.spaces import Spaces
-from seesame.types import Clause, Space, SpaceIdentity, Vector, Vectors
+from seesame.types import Clause, Embedded, Space, SpaceIdentity, Vectors
 
 COUNT = 100_000
 QUERIES = 1_000
@@ -45,11 +45,12 @@ class Handed:
     """An embedder whose pictures are vectors already, so that the whole service is measured and no model."""
 
     has_text = False
+    available = True
 
     def __init__(self, dimensions: int) -> None:
         self.identity = SpaceIdentity(f"synthetic-{dimensions}", f"{dimensions:064x}", dimensions)
 
-    def embed_images(self, pictures: Sequence[bytes]) -> list[Vector | ImageError]:
+    def embed_images(self, pictures: Sequence[bytes], *, bulk: bool = False) -> list[Embedded]:  # noqa: ARG002
         return [np.frombuffer(picture, dtype=np.float32) for picture in pictures]
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
@@ -116,7 +117,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     bench.say(f"Embedding {bench.material.name} with the fallback, to mix {COUNT:,} vectors of them")
     with closing(LocalEmbedder(FallbackModel.load(bench.cache_dir))) as embedder:
         results = embedder.embed_images([picture.path.read_bytes() for picture in bench.material.pictures])
-    wide = np.stack([result for result in results if not isinstance(result, ImageError)])
+    wide = np.stack([result for result in results if not isinstance(result, Exception)])
     folder = bench.scratch("vectors")
     with EmbeddedPostgres.start(folder) as server, closing(Database(server.dsn)) as database:
         database.open()
@@ -136,7 +137,9 @@ def _at(bench: Bench, real: Vectors, database: Database, catalogue: Catalogue) -
     spaces = Spaces(database, Handed(dimensions))
     space = spaces.answering().space
     load_s, build_s, size_mb = _fill(bench, database, space, vectors)
-    shelf = Shelf(database, Search(database, spaces, catalogue), space, vectors, queries)
+    shelf = Shelf(
+        database, Search(database, spaces, catalogue, VectorCache(), limits=ImageLimits()), space, vectors, queries
+    )
     likeness = f"{Likeness.of(vectors[: len(real)])}, of the {len(real)} real {Likeness.of(real)}"
     yield Row(f"{name}: cosine to the nearest / local dimension of {len(real)} synthetic vectors", likeness)
     yield Row(f"{name}: load; build the index with {BUILD_MEMORY}", f"{load_s:.0f} s; {build_s:.0f} s, {size_mb} MB")
