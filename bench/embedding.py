@@ -128,10 +128,10 @@ def tensor(preprocessing: Preprocessing, photo: bytes) -> Tensors:
     return preprocessing.apply(images.decode(photo, shortest_side=preprocessing.shortest_side))
 
 
-def best_way(bares: tuple[Bare, ...], tensors: Tensors) -> tuple[Bare, int]:
+def best_way(bares: tuple[Bare, ...], tensors: Tensors, rounds: int = SWEEP_ROUNDS) -> tuple[Bare, int]:
     """Which way of running, and which batch size, is fastest."""
     ways = {(bare, batch): _running(bare, tensors, batch) for bare in bares for batch in BATCHES}
-    seconds = medians(ways, SWEEP_ROUNDS)
+    seconds = medians(ways, rounds)
     return min(seconds, key=seconds.__getitem__)
 
 

@@ -24,7 +24,7 @@ from seesame.models.session import default_threads
 ROUNDS = 5
 PHOTOS = 96  # a round of a contender: some seconds of work, and full batches only
 PLAIN_PHOTOS = 48  # it takes longer
-SWEEP_PHOTOS = 32
+SWEEP_PHOTOS, SWEEP_ROUNDS = 32, 4  # a wrong choice would flatter the service
 CLIENTS = (4, 16)
 ONE_ROUNDS = 6
 ONE_PHOTOS = 8
@@ -78,8 +78,8 @@ def _throughput(
     bench.say("Looking for the best batch size of ONNX Runtime alone")
     preprocessing = find_model(folder).preprocessing
     tensors = np.stack([tensor(preprocessing, photo) for photo in photos[:SWEEP_PHOTOS]])
-    alone = Alone(folder, *best_way((session,), tensors))
-    other = Alone(folder, *best_way((parts,), tensors))
+    alone = Alone(folder, *best_way((session,), tensors, SWEEP_ROUNDS))
+    other = Alone(folder, *best_way((parts,), tensors, SWEEP_ROUNDS))
     files = written(bench, photos)
     contenders: dict[str, Callable[[], tuple[float, int]]] = {
         "alone": lambda: (len(photos) / seconds(partial(alone.run, photos)), 0),

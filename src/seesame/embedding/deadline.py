@@ -7,7 +7,7 @@ from typing import Any, Final
 import httpcore2
 import httpx2
 
-_KEEP_S: Final = 30.0
+_KEEP_S: Final = 5.0  # less than the service keeps an idle connection
 _WRITE_BYTES: Final = 64 * 1024
 
 
