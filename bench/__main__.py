@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from bench import embedding, memory, overload, photos, queries, service, startup, vectors
+from bench import api, embedding, memory, overload, photos, queries, service, startup, vectors
 from bench.bench import Bench, opened
 from bench.table import Row, print_table
 
@@ -19,6 +19,7 @@ BENCHES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "photos": photos.rows,
     "queries": queries.rows,
     "startup": startup.rows,
+    "api": api.rows,
     "service": service.rows,
     "overload": overload.rows,
     "memory": memory.rows,
@@ -31,6 +32,7 @@ benchmarks:
   photos      import and index; quality (only with --photos)
   queries     a search by photo over HTTP: latency, and throughput with four clients
   startup     second start to the first answer; git clone to the first result
+  api         a search by photo beside a CLIP service, among 100,000 images: what the API adds, and a photo again
   service     the CLIP service over HTTP: throughput of 4 and 16 clients, latency of one, against ONNX Runtime alone
               and against FastAPI and transformers (only with $SEESAME_BENCH_TORCH_PYTHON, an interpreter that has
               torch, transformers, fastapi, uvicorn and python-multipart)

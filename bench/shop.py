@@ -94,6 +94,11 @@ def first_answer(client: httpx2.Client, photo: bytes) -> None:
             return
 
 
+def unseen(photo: bytes) -> bytes:
+    """The same photo, for which the cache has no vector: what follows a JPEG's end changes its digest alone."""
+    return photo + os.urandom(8)
+
+
 def ask(client: httpx2.Client, photo: bytes) -> float:
     """One search by photo with results; the milliseconds that the server says it took."""
     reply = client.post("/v1/search/image", files={"image": ("photo.jpg", photo, "image/jpeg")})

@@ -42,19 +42,21 @@ RECALL, MEDIAN_MS, P99_MS = 0.98, 5.0, 15.0
 
 
 class Handed:
-    """An embedder whose pictures are vectors already, so that the whole service is measured and no model."""
+    """An embedder whose texts are the numbers of ready vectors, so that the whole service is measured and no model."""
 
-    has_text = False
+    has_text = True
     available = True
 
-    def __init__(self, dimensions: int) -> None:
+    def __init__(self, vectors: Vectors) -> None:
+        dimensions = vectors.shape[1]
         self.identity = SpaceIdentity(f"synthetic-{dimensions}", f"{dimensions:064x}", dimensions)
+        self._vectors = vectors
 
-    def embed_images(self, pictures: Sequence[bytes], *, bulk: bool = False) -> list[Embedded]:  # noqa: ARG002
-        return [np.frombuffer(picture, dtype=np.float32) for picture in pictures]
+    def embed_images(self, pictures: Sequence[bytes], *, bulk: bool = False) -> list[Embedded]:
+        raise NotImplementedError
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
-        raise NotImplementedError
+        return self._vectors[[int(text) for text in texts]]
 
     def close(self) -> None:
         pass
@@ -94,10 +96,9 @@ class Shelf:
         """Asks all queries one after the other, after some that do not count."""
         query = Query(clauses, limit=NEAREST)
         found, wall, own, methods = 0, [], 0.0, set()
-        for number, vector in enumerate((*self.queries[:WARM_UP], *self.queries), start=-WARM_UP):
-            photo = vector.tobytes()
+        for number in range(-WARM_UP, len(self.queries)):
             started, started_own = time.perf_counter(), time.thread_time()
-            page = self.search.by_photo(photo, query).page
+            page = self.search.by_text(str(abs(number)), query).page
             if number >= 0:
                 own += time.thread_time() - started_own
                 wall.append(time.perf_counter() - started)
@@ -122,7 +123,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     with EmbeddedPostgres.start(folder) as server, closing(Database(server.dsn)) as database:
         database.open()
         migrate(database)
-        _add_products(database)
+        add_products(database)
         catalogue = Catalogue(database, PictureStore(folder / "pictures"), limits=ImageLimits())
         for real in (synthetic.projected(wide, 512, seed=1), wide):
             yield from _at(bench, real, database, catalogue)
@@ -134,9 +135,9 @@ def _at(bench: Bench, real: Vectors, database: Database, catalogue: Catalogue) -
     bench.say(f"Mixing and loading {COUNT:,} vectors of {dimensions} dimensions")
     mixed = synthetic.mixtures(real, COUNT + QUERIES, seed=2)
     vectors, queries = mixed[:COUNT], mixed[COUNT:]
-    spaces = Spaces(database, Handed(dimensions))
+    spaces = Spaces(database, Handed(queries))
     space = spaces.answering().space
-    load_s, build_s, size_mb = _fill(bench, database, space, vectors)
+    load_s, build_s, size_mb = fill(bench, database, space, vectors)
     shelf = Shelf(
         database, Search(database, spaces, catalogue, VectorCache(), limits=ImageLimits()), space, vectors, queries
     )
@@ -188,7 +189,7 @@ def _stored(name: str, shelf: Shelf) -> Row:
     return Row(f"{name}: products like a product", f"median {median:.1f} ms, p99 {p99:.1f} ms")
 
 
-def _add_products(database: Database) -> None:
+def add_products(database: Database) -> None:
     """Products "0", "1", … with an image each."""
     with database.session() as connection:
         connection.execute(
@@ -214,7 +215,7 @@ def _add_products(database: Database) -> None:
         connection.execute("VACUUM ANALYZE seesame.products, seesame.product_images")
 
 
-def _fill(bench: Bench, database: Database, space: Space, vectors: Vectors) -> tuple[float, float, int]:
+def fill(bench: Bench, database: Database, space: Space, vectors: Vectors) -> tuple[float, float, int]:
     """Loads the vectors, then builds the index as the space would have it; the seconds of both, and its size in MB."""
     table = embeddings_table(space.space_id)
     with database.session() as connection:
