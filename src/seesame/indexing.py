@@ -11,10 +11,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from seesame.db import work
-from seesame.db.pool import Database
+from seesame.db.pool import Connection, Database
 from seesame.errors import DatabaseError, EmbedderBusy, EmbedderError, NotFound, SeesameError, StorageFull
 from seesame.pictures import PictureStore
 from seesame.spaces import Spaces
@@ -49,6 +49,13 @@ class _Pause(NamedTuple):
 
     until: float
     faults: int
+
+
+class _Claim(NamedTuple):
+    """Images that are leased to this process, none if nothing was due."""
+
+    token: UUID
+    items: list[WorkItem]
 
 
 OnProgress = Callable[[Progress], None]
@@ -146,7 +153,8 @@ class Indexer:
     def _idle_s(self) -> float:
         """How long nothing is to be done if no work arrives."""
         now = time.monotonic()
-        return max(0.0, min([POLL_S, *(pause.until - now for pause in self._pauses.values())]))
+        poll_s = min(POLL_S, self._lease_s / 2)  # nobody tells that a worker died
+        return max(0.0, min([poll_s, *(pause.until - now for pause in self._pauses.values())]))
 
     def _fill(self, space: Space, embedder: Embedder, on_progress: OnProgress | None, finish: bool) -> Progress:
         pause = self._pauses.get(space.space_id)
@@ -180,21 +188,22 @@ class Indexer:
 
     def _lane(self, space: Space, embedder: Embedder, tally: "_Tally", finish: bool) -> None:
         """Embeds batch after batch until nothing is due. Several lanes overlap writing with computing."""
+        claim = self._claim(space)
         while not self._stop.is_set() and not tally.ended.is_set():
-            try:
-                done, failed = self._embed_batch(space, embedder)
-            except EmbedderError as error:
-                self._pause(space, error)
-                tally.pause()
-                return
-            if done or failed:
-                self._pauses.pop(space.space_id, None)
-                tally.add(done, failed)
-                self._on_batch(Progress(space.key, done + failed, done, failed))
+            if claim.items:
+                try:
+                    claim = self._embed_batch(space, embedder, claim, tally)
+                except EmbedderError as error:
+                    self._pause(space, error)
+                    tally.pause()
+                    return
             elif finish and self._others_at_work(space):
                 self._stop.wait(_OTHERS_S)
+                claim = self._claim(space)
             else:
                 return
+        if claim.items:
+            self._release(space, claim)
 
     def _pause(self, space: Space, error: EmbedderError) -> None:
         """Leaves a space alone for a while, each time longer; its images are claimed again, and none pays for it."""
@@ -219,25 +228,35 @@ class Indexer:
                 work.reconcile(connection, space)
             self._reconciled_at[space.space_id] = time.monotonic()
 
-    def _embed_batch(self, space: Space, embedder: Embedder) -> tuple[int, int]:
-        """How many images got their vector and how many failed; none of either when nothing was due."""
-        token = uuid4()
+    def _claim(self, space: Space) -> _Claim:
         with self._database.transaction() as connection:
-            items = work.claim(connection, space, token, limit=self._batch, lease_s=self._lease_s)
-        if not items:
-            return 0, 0
+            return self._claimed(connection, space)
+
+    def _claimed(self, connection: Connection, space: Space) -> _Claim:
+        token = uuid4()
+        return _Claim(token, work.claim(connection, space, token, limit=self._batch, lease_s=self._lease_s))
+
+    def _release(self, space: Space, claim: _Claim) -> None:
+        with self._database.transaction() as connection:
+            work.release(connection, space, claim.token)
+
+    def _embed_batch(self, space: Space, embedder: Embedder, claim: _Claim, tally: "_Tally") -> _Claim:
+        """Embeds what is claimed and writes it; the next claim, of the same transaction: small batches cost little."""
         try:
-            done, failed = self._embed(embedder, items)
+            done, failed = self._embed(embedder, claim.items)
         except BaseException:
-            with self._database.transaction() as connection:
-                work.release(connection, space, token)
+            self._release(space, claim)
             raise
         with self._database.transaction() as connection:
-            work.finish(connection, space, token, done)
+            work.finish(connection, space, claim.token, done)
             for item, code in failed:
                 _log.warning("Image %s of %s failed: %s", item.image_id, item.product_id, code)
-                work.fail(connection, space, token, item, code, retry_s=RETRY_S)
-        return len(done), len(failed)
+                work.fail(connection, space, claim.token, item, code, retry_s=RETRY_S)
+            following = self._claimed(connection, space)
+        self._pauses.pop(space.space_id, None)
+        tally.add(len(done), len(failed))
+        self._on_batch(Progress(space.key, len(claim.items), len(done), len(failed)))
+        return following
 
     def _embed(
         self, embedder: Embedder, items: list[WorkItem]

@@ -1,31 +1,27 @@
 """The cache of query vectors, against real Redis servers and what may be in their place."""
 
 import logging
-import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
-from redis import Redis
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError
 
 from seesame.cache import ENTRY_OVERHEAD, CacheCounts, VectorCache, photo_digest, text_digest
 from seesame.types import SpaceIdentity, Vector
-from tests.requirements import require_or_skip
+from tests.redis_server import RedisServer, eventually
 
 SPACE = SpaceIdentity("tiny", "0123456789abcdef" * 4, 8)
 PHOTO = photo_digest(b"a photo")
 VECTOR_BYTES = 4 * SPACE.dimensions + ENTRY_OVERHEAD
 GETS = 200
-T = TypeVar("T")
 
 
 def vector(seed: int = 0) -> Vector:
@@ -35,51 +31,6 @@ def vector(seed: int = 0) -> Vector:
 
 def content(number: int) -> bytes:
     return photo_digest(str(number).encode())
-
-
-def eventually(attempt: Callable[[], T | None]) -> T:
-    """What the attempt gives once it is neither None nor False; a pause of the cache may have to pass before."""
-    until = time.monotonic() + 20
-    while (result := attempt()) is None or result is False:
-        assert time.monotonic() < until, "not in time"
-        time.sleep(0.02)
-    return result
-
-
-class RedisServer:
-    """A real redis-server on a port of its own, which it keeps over restarts."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self._binary = shutil.which("redis-server") or require_or_skip("redis", "redis-server is not on the PATH")
-        self._folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
-        self._password = options[options.index("--requirepass") + 1] if "--requirepass" in options else ""
-        self.url = f"redis://:{self._password}@127.0.0.1:{self.port}"
-        self.start(*options)
-
-    def start(self, *options: str) -> None:
-        port = ["--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", f"{self._folder}/socket"]
-        self.process = subprocess.Popen(
-            [self._binary, *port, "--dir", str(self._folder), "--save", "", "--appendonly", "no", *options],
-            stdout=subprocess.DEVNULL,
-        )
-        self.client = Redis(port=self.port, password=self._password or None, protocol=2)
-        eventually(self._answers)
-
-    def _answers(self) -> bool:
-        try:
-            return bool(self.client.ping())
-        except RedisError:
-            return False
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def stop(self) -> None:
-        self.client.close()
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture

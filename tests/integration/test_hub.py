@@ -271,3 +271,13 @@ def test_the_curated_table_is_in_order() -> None:
         assert model.layout in ("immich", "transformers.js")
         assert model.dimensions > 0
         assert model.size_mb > 0
+
+
+def test_a_space_is_named_without_telling_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A curated name or a repository as it is; of a folder, also of one that is not there, the last part."""
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert hub.space_name("vit-b-32-laion2b") == "vit-b-32-laion2b"
+    assert hub.space_name("shop/clip") == "shop/clip"
+    for path in (tmp_path / "models" / "mine", "models/mine", tmp_path / "gone" / "mine", "../x/mine"):
+        assert hub.space_name(str(path)) == "mine"

@@ -22,13 +22,16 @@ from rich_pixels import Pixels
 from seesame.catalogue import Catalogue
 from seesame.importing import Summary
 from seesame.search import Answer
+from seesame.spaces import Reason
 from seesame.types import Product
 
 _THUMBNAIL = (12, 12)  # terminal cells are twice as high as wide and show two pixels each
 _SHOWN_ERRORS = 50
 
-REASONS = {
+REASONS: dict[Reason, str] = {
     "clip_unavailable": "no CLIP model is here, so the smaller built-in model answered",
+    "clip_timeout": "the CLIP model took too long, so the smaller built-in model answered",
+    "clip_busy": "the CLIP model was busy, so the smaller built-in model answered",
     "clip_downloading": "the CLIP model is being downloaded; until then the smaller built-in model answers",
     "clip_indexing": "the CLIP model is indexing; until then the smaller built-in model answers",
     "no_text_model": "no model that reads is here, so words were matched with the products' texts",

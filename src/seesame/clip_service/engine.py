@@ -38,9 +38,9 @@ Status = Literal["starting", "downloading", "ok", "wedged", "failed", "draining"
 _RETRY_S = (10, 60, 300)  # between attempts to get the model; the last repeats
 _LOOK_S = 0.25
 _CANARY_S = 5.0  # without a successful inference, until one is made to prove that the model works
-_STALL_S = 1.5  # an inference that takes longer is stuck, unless one picture alone takes a fourth of it
+_STALL_S = 1.6  # twice what a run may take; it is stuck then, unless one picture alone takes a fourth of it
 _SAME = 0.99  # cosine: how a graph rounds may depend on what else is in the batch
-_CLOSE_S = 3.0
+_CLOSE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,12 @@ class Engine:
         self._expected: Vector | None = None
         self._stall_s = _STALL_S
         self._proved_at = 0.0
+        self._changed_at = 0.0
         self.model: ImageModel | None = None
         self.detail: str | None = None
         self.download: Download | None = None
+        # A daemon: a hub that does not answer must not keep the process from ending.
+        self._loader = threading.Thread(target=self._load, name="model-loader", daemon=True)
         metrics.watch(lambda: self.load, lambda: self.ready)
 
     @property
@@ -116,7 +119,7 @@ class Engine:
 
     def start(self) -> None:
         """Begins to load the model."""
-        threading.Thread(target=self._load, name="model-loader", daemon=True).start()
+        self._loader.start()
 
     def drain(self) -> None:
         """Not ready from now on; what was accepted is finished."""
@@ -124,9 +127,11 @@ class Engine:
 
     def close(self) -> None:
         """Ends the threads."""
+        until = time.monotonic() + _CLOSE_S
         self._stopped.set()
+        self._loader.join(_CLOSE_S)
         if self._batcher is not None:
-            self._batcher.close(wait_s=_CLOSE_S)
+            self._batcher.close(wait_s=max(0.0, until - time.monotonic()))
 
     async def keep_proving(self) -> None:
         """Watches the workers and makes a canary inference whenever nothing else has proved that the model works."""
@@ -136,6 +141,8 @@ class Engine:
                 continue
             if self._batcher.stalled_s() > self._stall_s:
                 self._become("wedged", "An inference does not end.")
+            elif self._status == "wedged" and self._proved_at > self._changed_at:
+                self._become("ok")
             elif self._status != "ok" or time.monotonic() - self._proved_at > _CANARY_S:
                 await self._prove(self._batcher)
 
@@ -159,7 +166,7 @@ class Engine:
             self._judge(vector)
 
     def _judge(self, vector: Vector) -> None:
-        if self._expected is not None and float(vector @ self._expected) < _SAME:
+        if self._expected is not None and not float(vector @ self._expected) >= _SAME:  # NaN is not either
             self._become("failed", "The same picture got another vector than before.")
         else:
             self._proved_at = time.monotonic()
@@ -167,10 +174,13 @@ class Engine:
 
     def _become(self, status: Status, detail: str | None = None) -> None:
         with self._lock:
+            if self._status == "draining":
+                return
             self.detail = detail
-            if status == self._status or self._status == "draining":
+            if status == self._status:
                 return
             before, self._status, self._since = self._status, status, datetime.now(UTC)
+            self._changed_at = time.monotonic()
         if status == "ok":
             _log.info("✅ Python CLIP service is ready (was %s)", before)
         elif status in ("wedged", "failed"):
@@ -186,8 +196,10 @@ class Engine:
                 self._become("failed", str(error))
                 return
             except ModelUnavailable as error:
+                if self._stopped.is_set():
+                    return
                 self._become("failed", f"{error} Next try in {wait_s} s.")
-            except Exception:  # noqa: BLE001 - whatever it is, the service says that it has no model
+            except BaseException:  # noqa: BLE001 - whatever it is, the service says that it has no model
                 _log.exception("The model cannot be loaded")
                 self._become("failed", "The model cannot be loaded; the log says why.")
                 return
@@ -211,6 +223,8 @@ class Engine:
         )
 
     def _open(self, model: ImageModel) -> None:
+        if self._stopped.is_set():
+            return
         settings = self._settings
         bounds = Bounds(max_images=settings.queue_images, max_bytes=settings.queue_bytes, queue_s=settings.queue_s)
         batcher = Batcher(
@@ -242,6 +256,8 @@ class Engine:
         self._proved_at = time.monotonic()
 
     def _downloading(self, done: int, total: int) -> None:
+        if self._stopped.is_set():
+            raise ModelUnavailable("The service is ending.")  # out of the download; the next start takes it up
         self._become("downloading")
         before = self.download
         self.download = Download(done, total)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -33,6 +35,8 @@ from seesame.models.image_model import ImageModel
 from seesame.types import Vector
 
 router = APIRouter()
+
+_MAX_TEXTS_BYTES = 512 * 1024  # 32 texts of 1,000 characters, each written as two escapes, are less
 
 _FILE = {"type": "string", "format": "binary"}
 _ONE = {
@@ -60,6 +64,7 @@ _MANY = {
         },
     }
 }
+_TEXTS = {"requestBody": {"required": True, "content": {"application/json": {"schema": TextsIn.model_json_schema()}}}}
 
 
 @router.post(
@@ -114,15 +119,21 @@ async def extract_features_batch(request: Request) -> Response:
 
 
 @router.post(
-    "/extract-text-features", tags=["features"], response_model=ResultsOut, responses={200: {"content": BINARY}}
+    "/extract-text-features",
+    tags=["features"],
+    response_model=ResultsOut,
+    responses={200: {"content": BINARY}},
+    openapi_extra=_TEXTS,
 )
-async def extract_text_features(request: Request, body: TextsIn) -> Response:
+async def extract_text_features(request: Request) -> Response:
     """The vectors of texts, in the same space as the pictures."""
     started = time.perf_counter()
     engine: Engine = request.app.state.engine
+    # Not left to FastAPI, which would parse as much JSON as a batch of pictures may have bytes.
+    texts = _texts(await _body(request, _MAX_TEXTS_BYTES))
     if not _model(engine).has_text:
         return problem(422, "no_text_model", "This model has no text tower.")
-    return _reply(request, await _results(request, engine.submit(body.texts)), started)
+    return _reply(request, await _results(request, engine.submit(texts)), started)
 
 
 @router.get("/health", tags=["operation"])
@@ -182,14 +193,23 @@ async def _body(request: Request, most: int) -> bytes:
         if len(body) > most:
             raise HTTPException(413)
     if not body:
-        raise InvalidInput("image", "A picture is needed, as the multipart part `image` or as the body.")
+        raise InvalidInput("body", "The body is empty.")
     return bytes(body)
+
+
+def _texts(body: bytes) -> list[str]:
+    try:
+        return TextsIn.model_validate_json(body).texts
+    except ValidationError as error:
+        faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
+        raise RequestValidationError(faults) from error
 
 
 async def _results(request: Request, futures: list[Future[Vector]]) -> list[Vector | SeesameError]:
     """Waits for the futures; cancels them when the client leaves, so that nobody computes them."""
-    waiting = asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
-    leaving = asyncio.ensure_future(_left(request))
+    wrapped = [asyncio.wrap_future(future) for future in futures]
+    waiting: asyncio.Future[Any] = asyncio.gather(*wrapped, return_exceptions=True)
+    leaving: asyncio.Future[Any] = asyncio.ensure_future(_left(request))
     try:
         await asyncio.wait([waiting, leaving], return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
@@ -203,7 +223,8 @@ async def _results(request: Request, futures: list[Future[Vector]]) -> list[Vect
         return results
     finally:
         leaving.cancel()
-        waiting.cancel()
+        for one in wrapped:  # not `waiting`, which would complain that nobody asks for its result
+            one.cancel()
 
 
 async def _left(request: Request) -> None:

@@ -1,9 +1,14 @@
 """Pictures out of a multipart body that is in memory already."""
 
+from typing import TYPE_CHECKING
+
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from seesame.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 _MAX_HEADERS = 8
 
@@ -47,7 +52,7 @@ class _Parts:
         self._field = b""
         self._value = b""
         self._pieces: list[bytes] = []
-        self.callbacks = {
+        self.callbacks: MultipartCallbacks = {
             "on_part_begin": self._begin,
             "on_header_field": self._header_field,
             "on_header_value": self._header_value,

@@ -35,6 +35,9 @@ BULK_DELAY_S = 2.0
 _WAIT_SHARE = 0.5  # of a picture's computing time, spent waiting for others that are being decoded
 _RETURN_SHARE = 0.15  # the same, for those who were just answered and will ask again
 _WEIGHT = 0.2  # of the newest duration in the running averages
+_DECODE_S = 5.0  # a picture that is large, but within the limits, may take so long: that is no fault
+_MOST_TIMES = 4  # the average, that one duration counts for
+_BULK_SHARE = 0.75  # of the bounds, that bulk may fill: queries find room behind any amount of it
 
 Stage = Literal["queue", "decode", "inference"]
 OnStage = Callable[[Stage, float], None]
@@ -46,15 +49,15 @@ class Bounds:
     """How much may wait, and how batches are formed.
 
     A query is refused with EmbedderBusy when the pictures before it are expected to take longer than `queue_s`, and
-    anything when more than `max_images` pictures or `max_bytes` would be there. `run_s` is how long one run may take:
-    batches are kept smaller where the machine is slow. `batch_wait_s` is how long, at most, a picture that is decoded
-    waits for others that are on their way.
+    anything when more than `max_images` pictures or `max_bytes` would be there; bulk already at three quarters of that.
+    `run_s` is how long one run may take: batches are kept smaller where the machine is slow. `batch_wait_s` is how
+    long, at most, a picture that is decoded waits for others that are on their way.
     """
 
     max_images: int = 256
     max_bytes: int = 256 * 2**20
     queue_s: float = 2.0
-    run_s: float = 1.0
+    run_s: float = 0.75
     batch_wait_s: float = 0.05
 
 
@@ -96,7 +99,10 @@ class Batcher:
         on_stage: OnStage = lambda stage, seconds: None,  # noqa: ARG005 - nobody measures
         on_batch: OnBatch = lambda size: None,  # noqa: ARG005
     ) -> None:
-        """`workers` is the number of threads, by default one for each core and never less than two."""
+        """`workers` is the number of threads, by default one for each core and never less than two.
+
+        `on_batch` is told how many got a vector in a run, unless none did.
+        """
         self._model = model
         self._limits = limits or ImageLimits()
         self._bounds = bounds or Bounds()
@@ -171,8 +177,8 @@ class Batcher:
             busy = list(self._busy.values())
             runs = [now - act[1] for act in busy if act is not None and act[0] == "inference"]
             decodes = [now - act[1] for act in busy if act is not None and act[0] == "decode"]
-        everybody_decodes = min(decodes) if len(decodes) == self._threads else 0.0
-        return max([everybody_decodes, *runs])
+        everybody_decodes = min(decodes) - _DECODE_S if len(decodes) == self._threads else 0.0
+        return max([0.0, everybody_decodes, *runs])
 
     def close(self, *, wait_s: float | None = None) -> None:
         """Finishes what was accepted, for `wait_s` at most, and ends the threads; what is left then is cancelled."""
@@ -182,7 +188,9 @@ class Batcher:
             self._changed.notify_all()
         for thread in self._busy:
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
-        for entry in list(self._entries.values()):
+        with self._changed:
+            left = list(self._entries.values())
+        for entry in left:
             entry.future.cancel()
 
     # Admission; the lock is held
@@ -191,7 +199,8 @@ class Batcher:
         bounds = self._bounds
         each_s = self._picture_s / self._model.parallel_runs + self._decode_s / self._threads
         before = sum(1 for entry in self._entries.values() if bulk or not entry.bulk)
-        full = len(self._entries) + count > bounds.max_images or self._bytes + size > bounds.max_bytes
+        room = _BULK_SHARE if bulk else 1.0
+        full = len(self._entries) + count > room * bounds.max_images or self._bytes + size > room * bounds.max_bytes
         if self._entries and (full or (not bulk and before * each_s > bounds.queue_s)):
             raise EmbedderBusy(max(1.0, before * each_s - bounds.queue_s))
 
@@ -200,6 +209,7 @@ class Batcher:
             entry = self._entries.pop(number, None)
             if entry is not None:
                 self._bytes -= len(entry.content)
+                entry.content = entry.content[:0]  # one that was cancelled may lie in the queue for long
             if self._closed:
                 self._changed.notify_all()  # it may have been the last that a worker stays for
 
@@ -229,13 +239,19 @@ class Batcher:
         if free and self._ready and self._patience() == 0:
             self._runs += 1
             return self._batch(free)
-        ahead = 2 * self._model.pictures_per_run * self._model.parallel_runs
-        while self._waiting and len(self._ready) + self._decoding < max(ahead, self._threads):
+        most = max(2 * self._model.pictures_per_run * self._model.parallel_runs, self._threads)
+        while self._waiting and self._ahead() < most:
             entry = heapq.heappop(self._waiting)
             if not entry.future.cancelled():
                 self._decoding += 1
                 return entry
+            entry.future.set_running_or_notify_cancel()  # else `concurrent.futures.wait` would wait for it
         return None
+
+    def _ahead(self) -> int:
+        """How much is decoded, or about to be, that would be computed before what is decoded next."""
+        bulk = self._waiting[0].bulk
+        return self._decoding + sum(bulk or not entry.bulk for entry in self._ready)
 
     def _patience(self) -> float | None:
         """How long to wait before a run may start with what is there; None: until something changes."""
@@ -256,8 +272,9 @@ class Batcher:
 
     def _most(self) -> int:
         """How many of what is ready fit into one run."""
-        # A query that comes during a run waits for its end: shorter where nobody waits for the run itself.
-        run_s = self._bounds.run_s / 2 if self._ready[0].bulk else self._bounds.run_s
+        # A query that comes during a run waits for its end: shorter while there is bulk work to fill runs with.
+        bulk = any(entry.bulk for entry in self._ready)
+        run_s = self._bounds.run_s / 2 if bulk else self._bounds.run_s
         most = self._model.pictures_per_run
         if self._picture_s * most > run_s:
             most = int(run_s / self._picture_s)
@@ -286,7 +303,7 @@ class Batcher:
             entry.tensor = self._tensor(entry.content)
         except SeesameError as error:
             fault = error
-        except Exception as error:  # noqa: BLE001 - whatever it is, the future is resolved and the worker lives
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the future is resolved and the worker lives
             fault = _broken(error)
         ended = time.monotonic()
         self._on_stage("decode", ended - started)
@@ -310,12 +327,12 @@ class Batcher:
         started = time.monotonic()
         for entry in batch:
             self._on_stage("queue", started - entry.since)
-        if batch:
-            self._compute(batch)
+        computed = self._compute(batch) if batch else 0
         ended = time.monotonic()
         if batch:
             self._on_stage("inference", ended - started)
-            self._on_batch(len(batch))
+        if computed:
+            self._on_batch(computed)
         with self._changed:
             self._runs -= 1
             if batch and not batch[0].is_text:
@@ -324,30 +341,37 @@ class Batcher:
             self._gather_since = ended
             self._changed.notify_all()
 
-    def _compute(self, batch: list[_Entry]) -> None:
-        """Resolves each entry; a batch that fails is halved until the culprit is alone."""
+    def _compute(self, batch: list[_Entry]) -> int:
+        """Resolves each entry; a batch that fails is halved until the culprit is alone. How many got a vector."""
+        with self._changed:
+            self._busy[threading.current_thread()] = ("inference", time.monotonic())  # each half shows that it moves
         try:
             vectors = self._vectors(batch)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the futures are resolved and the worker lives
+        except BaseException as error:  # noqa: BLE001 - also the panics of the tokenizer, which is written in Rust
             if len(batch) == 1:
                 batch[0].future.set_exception(error if isinstance(error, ModelInvalid) else _broken(error))
-            else:
-                self._compute(batch[: len(batch) // 2])
-                self._compute(batch[len(batch) // 2 :])
-        else:
-            for entry, vector in zip(batch, vectors, strict=True):
-                entry.future.set_result(vector)
+                return 0
+            half = len(batch) // 2
+            return self._compute(batch[:half]) + self._compute(batch[half:])
+        for entry, vector in zip(batch, vectors, strict=True):
+            entry.future.set_result(vector)
+        return len(batch)
 
     def _vectors(self, batch: list[_Entry]) -> Vectors:
         if batch[0].is_text:
-            return self._model.texts([str(entry.content) for entry in batch])
-        return self._model.images(np.stack([entry.tensor for entry in batch if entry.tensor is not None]))
+            vectors = self._model.texts([str(entry.content) for entry in batch])
+        else:
+            vectors = self._model.images(np.stack([entry.tensor for entry in batch if entry.tensor is not None]))
+        if len(vectors) != len(batch):
+            raise ModelInvalid("The model returned another number of vectors than it was given pictures or texts.")
+        return vectors
 
 
 def _average(old: float, new: float) -> float:
-    return new if old == 0 else (1 - _WEIGHT) * old + _WEIGHT * new
+    """The running average; a machine that was frozen for a while is not slow for long after."""
+    return new if old == 0 else (1 - _WEIGHT) * old + _WEIGHT * min(new, _MOST_TIMES * old)
 
 
-def _broken(error: Exception) -> ModelInvalid:
+def _broken(error: BaseException) -> ModelInvalid:
     _log.error("A worker failed", exc_info=error)
     return ModelInvalid("The model failed.")

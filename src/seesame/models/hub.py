@@ -131,9 +131,9 @@ def pull(name: str, *, cache_dir: Path, precision: Precision = "fp32", progress:
 
 
 def space_name(name: str) -> str:
-    """What spaces of the model are named after; of a folder its last part, since names of spaces are seen outside."""
-    folder = _as_folder(name)
-    return name if folder is None else folder.resolve().name
+    """What spaces of the model are named after; of a path its last part, since names of spaces are seen outside."""
+    is_path = _as_folder(name) is not None or not (name in CURATED or _REPOSITORY.fullmatch(name))
+    return Path(name).expanduser().resolve().name if is_path else name
 
 
 def _download(store: "_Store", progress: Progress) -> Path:

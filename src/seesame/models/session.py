@@ -1,5 +1,6 @@
 """ONNX Runtime sessions, opened in one way for every model."""
 
+import ctypes
 import math
 import os
 from pathlib import Path
@@ -31,11 +32,22 @@ def open_session(path: Path, *, threads: int | None = None) -> ort.InferenceSess
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Its arena grows by doubling and never shrinks: 170 MB more for CLIP, and no faster.
+    options.enable_cpu_mem_arena = False
     options.log_severity_level = 3  # its warnings are about the exporter's style, not about anything to act on
     try:
-        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ModelInvalid(f"{path.name} is not a model that ONNX Runtime can load.") from error
+    _give_back_memory()
+    return session
+
+
+def _give_back_memory() -> None:
+    """Returns what the C library keeps of freed memory: after the weights are packed anew, a tenth of the process."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+    if trim is not None:
+        trim(0)
 
 
 def _quota() -> int:

@@ -27,8 +27,9 @@ WITH due AS (
     WHERE w.space_id = %(space_id)s AND w.next_try_at <= now() AND (w.leased_until IS NULL OR w.leased_until < now())
     ORDER BY w.next_try_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), claimed AS (
+    -- First in the order from now on: if the lease ends unfinished, it is claimed again before all that waits.
     UPDATE seesame.image_work w
-    SET leased_until = now() + make_interval(secs => %(lease_s)s), lease_token = %(token)s
+    SET leased_until = now() + make_interval(secs => %(lease_s)s), lease_token = %(token)s, next_try_at = '-infinity'
     FROM due WHERE (w.product_id, w.image_id, w.space_id) = (due.product_id, due.image_id, due.space_id)
     RETURNING w.product_id, w.image_id
 )

@@ -7,10 +7,12 @@
  * @typedef {{product: Product, picture: ?Picture, similarity: ?number}} Hit
  * @typedef {{hits: Hit[], more: boolean, tookMs?: number, method?: string, space?: string,
  *            degradedReason?: ?string}} Page
+ * @typedef {{status: string, database: string, degraded_reason: ?string, clip: {status: string, since: ?string}}} Health
  */
 
 export const PAGE_SIZE = 24;
 const LARGE_BYTES = 10_000_000;
+const HEALTH_MS = 8000;
 
 /** A proxy may answer in the server's place, so the status counts and not the code. */
 const WORDS_FOR_STATUS = {
@@ -57,6 +59,9 @@ async function request(path, { bytes = 0, ...options } = {}) {
 }
 
 export const fetchStats = () => request("/v1/stats");
+
+/** @returns {Promise<Health>} */
+export const fetchHealth = () => request("/health", { signal: AbortSignal.timeout(HEALTH_MS) });
 
 /** @returns {Promise<Product & {images: Picture[]}>} */
 export const fetchProduct = (id) => request(`/v1/products/${encodeURIComponent(id)}`);

@@ -5,6 +5,7 @@ import { explain, say, saySilence, speak } from "./notice.js";
 import { NO_FILTER, recall, remember } from "./query.js";
 import { results } from "./results.js";
 import { Search } from "./search.js";
+import { serviceState } from "./state.js";
 import { subject } from "./subject.js";
 
 const heading = document.getElementById("heading");
@@ -19,19 +20,21 @@ const search = new Search({
     if (!offset) showQuery(query, filter);
   },
 
-  async onPage({ query, filter, offset, page }) {
+  onPage({ query, filter, offset, page }) {
     const count = offset + page.hits.length;
     grid.show(page, offset);
     facts.textContent = query.kind === "catalogue" ? "" : factsOf(page, count);
     speak(`${plural(count, "product")} shown`);
     if (!count) say(wordsForNothing(query, filter));
-    explain(query.kind === "catalogue" ? (await fetchStats().catch(() => null))?.degraded_reason : page.degradedReason);
+    explain(page.degradedReason);
+    if (query.kind !== "catalogue") state.compare(page.degradedReason);
   },
 
   onFailure(error) {
     grid.fail();
     speak("");
     explain(null);
+    state.refresh();
     const known = error instanceof Problem;
     say({
       title: known ? error.title : "Something went wrong",
@@ -42,6 +45,7 @@ const search = new Search({
   },
 });
 
+const state = serviceState();
 const grid = results({ onSimilar: (productId) => ask({ kind: "similar", productId }), onMore: () => search.more() });
 const origin = subject({ onClear: goHome });
 const chips = filters({ onChange: narrow });

@@ -1,15 +1,17 @@
 const template = document.getElementById("message").content;
 
 const WORDS_FOR_REASON = {
-  clip_unavailable: "The CLIP model is not available; answers come from the smaller built-in model.",
-  clip_downloading: "The CLIP model is being downloaded; until then answers come from the smaller built-in model.",
-  clip_indexing: "The CLIP index is being prepared; until then answers come from the smaller built-in model.",
-  no_text_model: "Words are matched against product texts, since no CLIP model is loaded.",
+  clip_unavailable: "The CLIP model was not available, so the smaller built-in model answered.",
+  clip_timeout: "The CLIP model took too long, so the smaller built-in model answered.",
+  clip_busy: "The CLIP model was busy, so the smaller built-in model answered.",
+  clip_downloading: "The CLIP model was still being downloaded, so the smaller built-in model answered.",
+  clip_indexing: "The CLIP model was still indexing, so the smaller built-in model answered.",
+  no_text_model: "No CLIP model that reads was here, so words were matched with the products’ texts.",
 };
 
-/** Say in a quiet line why answers are less good than they could be; nothing if they are not. */
+/** Say in a quiet line why an answer is less good than it could be; nothing if it is not. */
 export function explain(reason) {
-  const words = reason && (WORDS_FOR_REASON[reason] ?? "Answers are less precise than usual for now.");
+  const words = reason && (WORDS_FOR_REASON[reason] ?? "This answer is less precise than usual.");
   const banner = document.getElementById("banner");
   if (banner.textContent !== (words || "")) banner.textContent = words || "";
 }
