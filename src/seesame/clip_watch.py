@@ -13,7 +13,7 @@ from seesame.types import SpaceIdentity
 
 _log = logging.getLogger(__name__)
 
-_LOOK_S = 1.0
+_LOOK_S = 0.5
 
 Status = Literal["unknown", "available", "starting", "unavailable"]
 
@@ -27,7 +27,7 @@ class ClipState:
 
 
 class ClipWatch:
-    """Asks the service every second, so that no search has to find out that it is gone, or that it is back."""
+    """Asks the service twice a second, so that no search has to find out that it is gone, or that it is back."""
 
     def __init__(self, service: ClipService, spaces: Spaces) -> None:
         self._service = service
@@ -36,7 +36,7 @@ class ClipWatch:
         self.state = ClipState("unknown", datetime.now(UTC))
 
     def run_forever(self, stop: threading.Event) -> None:
-        """Looks every second until `stop`; a database that is away is waited for."""
+        """Looks twice a second until `stop`; a database that is away is waited for."""
         while not stop.is_set():
             try:
                 self.look()
