@@ -51,6 +51,7 @@ class MeanColour:
         self.takes_s = takes_s
         self.fault: BaseException = ModelInvalid("Too red.")
         self.runs: list[list[int] | list[str]] = []
+        self.alone: list[bool] = []
         self.at_once = 0
         self.most_at_once = 0
         self.held = False
@@ -77,8 +78,9 @@ class MeanColour:
         self.held = False
         self.let(100)
 
-    def images(self, tensors: NDArray[np.float32]) -> Vectors:
+    def images(self, tensors: NDArray[np.float32], *, alone: bool = True) -> Vectors:
         means: Vectors = tensors.mean(axis=(2, 3))
+        self.alone.append(alone)
         self._run([round(float(red) * 255) for red in means[:, 0]])
         if (means[:, 0] > 0.99).any():
             raise self.fault

@@ -92,7 +92,8 @@ class Application:
         folder = hub.locate(settings.model, cache_dir=settings.cache_dir, precision=settings.precision)
         if folder is None:
             return None
-        model = ClipModel.load(folder, name=hub.space_name(settings.model), precision=settings.precision)
+        name, cache_dir = hub.space_name(settings.model), settings.cache_dir
+        model = ClipModel.load(folder, name=name, precision=settings.precision, cache_dir=cache_dir)
         embedder = LocalEmbedder(model, limits=settings.image_limits)
         try:
             space = self.spaces.add(embedder)

@@ -22,8 +22,8 @@ from seesame.types import Embedder, Space, Vector, WorkItem
 
 _log = logging.getLogger(__name__)
 
-BATCH = 8  # images a claim: what is computed and lost when a worker is killed
-LANES = 3  # claims at work at once, so that the model never waits for the database
+BATCH = 1  # images a claim: what is computed and not yet written is lost when a worker is killed
+LANES = 6  # claims at work at once, so that the model never waits for the database
 LEASE_S = 60.0
 RETRY_S = 30.0  # after the first fault of an image; grows with each
 POLL_S = 30.0  # behind the notifications, in case one is lost

@@ -1,9 +1,9 @@
 """`seesame` with a model that is as slow as a test wants, and which writes down what it computes.
 
 Run as `python -m tests.faults.program clip`, or any other command. The environment says what is different:
-`FAULTS_PACE` is a file with the seconds that a picture takes in CLIP, read again all the time; `FAULTS_COMPUTED` a file
-that gets a byte for each picture when its computation begins and one when it ends; `FAULTS_LEASE_S` the lease of a
-worker.
+`FAULTS_PACE` is a file with the seconds that a picture takes in a run of CLIP, read again all the time;
+`FAULTS_COMPUTED` a file that gets a byte for each picture when its computation begins and one when it ends;
+`FAULTS_LEASE_S` the lease of a worker.
 """
 
 import os
@@ -34,21 +34,18 @@ def main() -> None:
         for model in (ClipModel, FallbackModel):
             _write_down(model, log)
     if lease_s := os.environ.get("FAULTS_LEASE_S"):
-        import seesame.indexing as ix
-
-        ix.LANES = int(os.environ.get("FL", "3"))
-        vars(application)["Indexer"] = partial(Indexer, lease_s=float(lease_s), batch=int(os.environ.get("FB", "8")))
+        vars(application)["Indexer"] = partial(Indexer, lease_s=float(lease_s))
     cli.main()
 
 
 def _slow_down(pace: Path) -> None:
     images = ClipModel.images
 
-    def slow(self: ClipModel, tensors: NDArray[np.float32]) -> Vectors:
+    def slow(self: ClipModel, tensors: NDArray[np.float32], *, alone: bool = True) -> Vectors:
         started = time.monotonic()
         while time.monotonic() < started + len(tensors) * float(pace.read_text() or 0):
             time.sleep(_LOOK_S)
-        return images(self, tensors)
+        return images(self, tensors, alone=alone)
 
     ClipModel.images = slow  # type: ignore[method-assign]
 
@@ -56,9 +53,9 @@ def _slow_down(pace: Path) -> None:
 def _write_down(model: type[ClipModel | FallbackModel], log: int) -> None:
     images = model.images
 
-    def written(self: ClipModel | FallbackModel, tensors: NDArray[np.float32]) -> Vectors:
+    def written(self: ClipModel | FallbackModel, tensors: NDArray[np.float32], *, alone: bool = True) -> Vectors:
         os.write(log, BEGUN * len(tensors))
-        vectors = images(self, tensors)  # type: ignore[arg-type]
+        vectors = images(self, tensors, alone=alone)  # type: ignore[arg-type]
         os.write(log, ENDED * len(tensors))
         return vectors
 

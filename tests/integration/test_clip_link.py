@@ -192,7 +192,7 @@ class _Gated:
         self.gate = threading.Event()
         self.gate.set()
 
-    def images(self, tensors: NDArray[np.float32]) -> Vectors:
+    def images(self, tensors: NDArray[np.float32], *, alone: bool = True) -> Vectors:
         assert self.gate.wait(60)
         means: Vectors = tensors.mean(axis=(2, 3)) + 0.01
         unit: Vectors = means / np.linalg.norm(means, axis=1, keepdims=True)

@@ -316,7 +316,7 @@ def test_a_model_that_returns_another_number_of_vectors(open_batcher: Open, rows
     model = MeanColour()
     batcher = open_batcher(model)
     honest = model.images
-    model.images = lambda _: np.ones((rows, 3), np.float32)  # type: ignore[method-assign, assignment]
+    model.images = lambda _, **__: np.ones((rows, 3), np.float32)  # type: ignore[method-assign]
     assert all(isinstance(outcome(future), ModelInvalid) for future in batcher.submit([png(1), png(2)]))
     model.images = honest  # type: ignore[method-assign]
     assert is_of(outcome(batcher.submit([png(5)])[0]), 5)
@@ -546,3 +546,43 @@ def test_whoever_watches_is_told_each_stage(open_batcher: Open) -> None:
     until(lambda: len(sizes) == 3)
     assert sorted(sizes) == [1, 1, 2]
     assert (stages.count("decode"), stages.count("inference"), stages.count("queue")) == (3, 3, 7)
+
+
+def test_a_run_is_alone_where_nothing_else_is_to_be_done(open_batcher: Open) -> None:
+    """A picture by itself may use all cores; beside another run each takes its share."""
+    model = MeanColour(parallel_runs=2)
+    model.held = True
+    batcher = open_batcher(model)
+    batcher.submit([png(1)])
+    assert model.begun.acquire(timeout=WAIT_S)
+    batcher.submit([png(2)])
+    assert model.begun.acquire(timeout=WAIT_S)
+    assert model.alone == [True, False]
+
+
+def test_a_run_leaves_to_the_others_their_share(open_batcher: Open) -> None:
+    """Three pictures beside a run of one: two are taken, so that the other run's next is of two, too."""
+    model = MeanColour(parallel_runs=2)
+    model.held = True
+    batcher = open_batcher(model, workers=3)
+    for red in (1, 2):
+        batcher.submit([png(red)])
+        assert model.begun.acquire(timeout=WAIT_S)
+    batcher.submit([png(red) for red in (3, 4, 5)])
+    decoded(batcher, 3)
+    model.let()
+    assert model.begun.acquire(timeout=WAIT_S)
+    assert model.batches[:3] == [1, 1, 2]
+
+
+def test_runs_with_bulk_in_them_are_short(open_batcher: Open) -> None:
+    """A query waits for the end of a run, and what a killed worker asked for is lost: a fifth of a second at most."""
+    model = held()
+    batcher = open_batcher(model, bounds=Bounds(queue_s=1e6, batch_wait_s=0))
+    busy(model, batcher)
+    batcher.submit([png(red) for red in range(2, 8)], bulk=True)
+    decoded(batcher, 6)
+    batcher._picture_s = 0.09
+    model.let()
+    assert model.begun.acquire(timeout=WAIT_S)
+    assert model.batches == [1, 2]

@@ -65,12 +65,19 @@ def _tensors(count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 @pytest.mark.parametrize("batch", ["n", 1])
 def test_any_batch_and_a_batch_of_one_give_the_same(tmp_path: Path, batch: int | str) -> None:
     """Graphs that take one picture are called once for each; the rows are unit vectors in order either way."""
-    model = ClipModel.load(_folder(tmp_path, _projection(batch)), name="tiny")
+    model = ClipModel.load(_folder(tmp_path, _projection(batch)), name="tiny", threads=2)
     vectors = model.images(_tensors(5))
     np.testing.assert_allclose(vectors[3], model.images(_tensors(5)[3:4])[0], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     assert model.images(_tensors(0)).shape == (0, DIMENSIONS)
-    assert (model.pictures_per_run, model.parallel_runs) == (1 if batch == 1 else 16, 1)
+    np.testing.assert_allclose(vectors, model.images(_tensors(5), alone=False), atol=1e-6)
+    assert (model.pictures_per_run, model.parallel_runs) == (1 if batch == 1 else 8, 2)
+
+
+def test_one_thread_computes_one_run_at_a_time(tmp_path: Path) -> None:
+    """There is nothing to share then, and batches may be larger."""
+    model = ClipModel.load(_folder(tmp_path, _projection()), name="tiny", threads=1)
+    assert (model.pictures_per_run, model.parallel_runs) == (16, 1)
 
 
 def test_a_graph_that_only_promises_any_batch_is_found_out(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def show(name: Name = None) -> None:
     if folder is None:
         _err.print(f"{wanted} is not here. Get it with: seesame models pull {wanted}")
         raise typer.Exit(1)
-    model = ClipModel.load(folder, name=wanted, precision=settings.precision)
+    model = ClipModel.load(folder, name=wanted, precision=settings.precision, cache_dir=settings.cache_dir)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("space", model.identity.key)
     table.add_row("digest", model.identity.digest)

@@ -9,9 +9,10 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from seesame import __version__
+from seesame.clip_service.admission import Admission
 from seesame.clip_service.engine import Engine
 from seesame.clip_service.metrics import ClipMetrics
-from seesame.clip_service.routes import router
+from seesame.clip_service.routes import ONE_PICTURE, router
 from seesame.clip_service.schemas import MAX_BATCH
 from seesame.http import problems
 from seesame.http.metrics import RequestMetrics
@@ -54,6 +55,8 @@ def create_app(settings: ClipSettings, *, model: ImageModel | None = None) -> Fa
     app.state.max_upload_bytes = settings.max_upload_bytes + _ENVELOPE_BYTES
     app.state.max_batch_bytes = max(_BATCH_BYTES, settings.max_upload_bytes) + MAX_BATCH * _ENVELOPE_BYTES
     problems.install(app)
+    single = next(route for route in router.routes if getattr(route, "path", "") == ONE_PICTURE)
+    app.add_middleware(Admission, engine=engine, route=single)  # the last of these is the first that a request meets
     app.add_middleware(RequestMiddleware, max_body_bytes=app.state.max_batch_bytes)
     app.add_middleware(RequestMetrics, registry=registry)
     return app

@@ -220,6 +220,7 @@ class Engine:
             name=hub.space_name(settings.model),
             precision=settings.precision,
             threads=settings.threads or None,
+            cache_dir=settings.cache_dir,
         )
 
     def _open(self, model: ImageModel) -> None:
@@ -245,7 +246,8 @@ class Engine:
 
     def _warm_up(self, batcher: Batcher, model: ImageModel) -> None:
         """Computes a full batch, for the memory that it takes, then a picture alone, for its vector and its time."""
-        model.images(np.zeros((model.pictures_per_run, 3, *model.preprocessing.size), dtype=np.float32) + 0.1)
+        full = np.full((model.pictures_per_run, 3, *model.preprocessing.size), 0.1, dtype=np.float32)
+        model.images(full, alone=model.parallel_runs == 1)
         batcher.submit([self._canary])[0].result()
         started = time.monotonic()
         self._expected = batcher.submit([self._canary])[0].result()

@@ -36,6 +36,7 @@ from seesame.types import Vector
 
 router = APIRouter()
 
+ONE_PICTURE = "/extract-features"
 _MAX_TEXTS_BYTES = 512 * 1024  # 32 texts of 1,000 characters, each written as two escapes, are less
 
 _FILE = {"type": "string", "format": "binary"}
@@ -68,7 +69,7 @@ _TEXTS = {"requestBody": {"required": True, "content": {"application/json": {"sc
 
 
 @router.post(
-    "/extract-features",
+    ONE_PICTURE,
     tags=["features"],
     response_model=FeaturesOut,
     responses={200: {"content": BINARY}},
@@ -82,7 +83,6 @@ async def extract_features(request: Request) -> Response:
     started = time.perf_counter()
     engine: Engine = request.app.state.engine
     body = await _body(request, request.app.state.max_upload_bytes)
-    engine.refuse_if_full()
     kind = request.headers.get("content-type", "")
     if uploads.is_multipart(kind):
         (body,) = await run_in_threadpool(uploads.pictures, body, kind, name="image", most=1)

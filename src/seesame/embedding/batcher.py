@@ -1,8 +1,8 @@
 """Decodes and computes what arrives, in batches, on a few worker threads.
 
-A picture costs two steps: decoding on one core, and its share of a run of the network, which uses all cores. Each
-worker does what is most useful next: it starts a run if one may start, else it decodes, else it waits. So nothing idles
-while there is work, and a batch is what has gathered while the one before was computed.
+A picture costs two steps: decoding, and its share of a run of the network. Each worker does what is most useful next:
+it starts a run if one may start, else it decodes, else it waits. So nothing idles while there is work, and a batch is
+what has gathered while the ones before were computed. A run with nothing beside it uses all cores, others their share.
 
 Queries go before bulk work, which is overdue, and equal to them, after `BULK_DELAY_S`. What is accepted is bounded;
 what is over the bound is refused at once. Every future is resolved, whatever fails.
@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ _WEIGHT = 0.2  # of the newest duration in the running averages
 _DECODE_S = 5.0  # a picture that is large, but within the limits, may take so long: that is no fault
 _MOST_TIMES = 4  # the average, that one duration counts for
 _BULK_SHARE = 0.75  # of the bounds, that bulk may fill: queries find room behind any amount of it
+_BULK_RUN_S = 0.2  # that a run with bulk in it may take: a query waits for its end, and a killed worker loses it
 
 Stage = Literal["queue", "decode", "inference"]
 OnStage = Callable[[Stage, float], None]
@@ -86,6 +87,13 @@ class _Entry:
         return isinstance(self.content, str)
 
 
+class _Run(NamedTuple):
+    """What is computed together, and whether nothing else is to be done meanwhile."""
+
+    entries: list[_Entry]
+    alone: bool
+
+
 class Batcher:
     """A queue in front of a model. Safe to use from several threads; close it when done."""
 
@@ -117,6 +125,7 @@ class Batcher:
         self._ready: list[_Entry] = []
         self._decoding = 0
         self._runs = 0
+        self._running = 0  # pictures in them
         self._company = 0
         self._gather_since = 0.0
         self._picture_s = 0.0  # a picture's share of a run, as of late
@@ -227,18 +236,19 @@ class Batcher:
                         return
                     self._changed.wait(self._patience())
                     act = self._choose()
-                self._busy[me] = ("inference" if isinstance(act, list) else "decode", time.monotonic())
-            if isinstance(act, list):
+                self._busy[me] = ("inference" if isinstance(act, _Run) else "decode", time.monotonic())
+            if isinstance(act, _Run):
                 self._run(act)
             else:
                 self._decode(act)
 
-    def _choose(self) -> list[_Entry] | _Entry | None:
+    def _choose(self) -> _Run | _Entry | None:
         """What to do next: a batch to compute, a picture to decode, or None."""
-        free = self._model.parallel_runs - self._runs
-        if free and self._ready and self._patience() == 0:
+        if self._patience() == 0:
+            batch = self._batch()
             self._runs += 1
-            return self._batch(free)
+            self._running += len(batch)
+            return _Run(batch, alone=self._runs == 1 and not (self._ready or self._coming))
         most = max(2 * self._model.pictures_per_run * self._model.parallel_runs, self._threads)
         while self._waiting and self._ahead() < most:
             entry = heapq.heappop(self._waiting)
@@ -255,34 +265,42 @@ class Batcher:
 
     def _patience(self) -> float | None:
         """How long to wait before a run may start with what is there; None: until something changes."""
-        if not self._ready or self._runs >= self._model.parallel_runs:
+        free = self._model.parallel_runs - self._runs
+        if not self._ready or not free:
             return None
         gathered = len(self._ready)
-        if gathered >= self._most():
-            return 0.0
         share = 0.0
-        if self._waiting or self._decoding:
+        if self._coming and gathered < self._fair_share():
             share = _WAIT_SHARE
-        elif gathered < self._company and not self._closed:
+        elif not self._coming and gathered * free < min(self._company, self._most()) and not self._closed:
             # As many were there a moment ago, and were answered together: they will come again together.
             share = _RETURN_SHARE
         wait_s = min(share * self._picture_s, self._bounds.batch_wait_s)
         since = max(self._gather_since, self._ready[0].since)
         return max(0.0, since + wait_s - time.monotonic())
 
+    @property
+    def _coming(self) -> int:
+        """How many will be ready soon."""
+        return len(self._waiting) + self._decoding
+
+    def _fair_share(self) -> int:
+        """How many the next run should have, so that all runs at once have alike."""
+        everything = len(self._ready) + self._coming + self._running
+        return min(self._most(), -(-everything // self._model.parallel_runs))
+
     def _most(self) -> int:
         """How many of what is ready fit into one run."""
-        # A query that comes during a run waits for its end: shorter while there is bulk work to fill runs with.
         bulk = any(entry.bulk for entry in self._ready)
-        run_s = self._bounds.run_s / 2 if bulk else self._bounds.run_s
+        run_s = min(_BULK_RUN_S, self._bounds.run_s) if bulk else self._bounds.run_s
         most = self._model.pictures_per_run
         if self._picture_s * most > run_s:
             most = int(run_s / self._picture_s)
         return max(1, most)
 
-    def _batch(self, free: int) -> list[_Entry]:
+    def _batch(self) -> list[_Entry]:
         """The first of what is ready and more of its kind, as its share if several runs may start."""
-        most, kind = min(self._most(), -(-len(self._ready) // free)), self._ready[0].is_text
+        most, kind = self._fair_share(), self._ready[0].is_text
         batch: list[_Entry] = []
         other: list[_Entry] = []
         while self._ready and len(batch) < most:
@@ -323,11 +341,12 @@ class Batcher:
         picture = images.decode(content, limits=self._limits, shortest_side=preprocessing.shortest_side)
         return preprocessing.apply(picture)
 
-    def _run(self, batch: list[_Entry]) -> None:
+    def _run(self, run: _Run) -> None:
         started = time.monotonic()
+        batch = run.entries
         for entry in batch:
             self._on_stage("queue", started - entry.since)
-        computed = self._compute(batch) if batch else 0
+        computed = self._compute(batch, alone=run.alone) if batch else 0
         ended = time.monotonic()
         if batch:
             self._on_stage("inference", ended - started)
@@ -335,33 +354,35 @@ class Batcher:
             self._on_batch(computed)
         with self._changed:
             self._runs -= 1
+            self._running -= len(batch)
             if batch and not batch[0].is_text:
                 self._picture_s = _average(self._picture_s, (ended - started) / len(batch))
-            self._company = min(len(batch) + len(self._entries), self._model.pictures_per_run)
+            self._company = len(batch) + len(self._ready) + self._coming
             self._gather_since = ended
             self._changed.notify_all()
 
-    def _compute(self, batch: list[_Entry]) -> int:
+    def _compute(self, batch: list[_Entry], *, alone: bool) -> int:
         """Resolves each entry; a batch that fails is halved until the culprit is alone. How many got a vector."""
         with self._changed:
             self._busy[threading.current_thread()] = ("inference", time.monotonic())  # each half shows that it moves
         try:
-            vectors = self._vectors(batch)
+            vectors = self._vectors(batch, alone=alone)
         except BaseException as error:  # noqa: BLE001 - also the panics of the tokenizer, which is written in Rust
             if len(batch) == 1:
                 batch[0].future.set_exception(error if isinstance(error, ModelInvalid) else _broken(error))
                 return 0
             half = len(batch) // 2
-            return self._compute(batch[:half]) + self._compute(batch[half:])
+            return self._compute(batch[:half], alone=alone) + self._compute(batch[half:], alone=alone)
         for entry, vector in zip(batch, vectors, strict=True):
             entry.future.set_result(vector)
         return len(batch)
 
-    def _vectors(self, batch: list[_Entry]) -> Vectors:
+    def _vectors(self, batch: list[_Entry], *, alone: bool) -> Vectors:
         if batch[0].is_text:
             vectors = self._model.texts([str(entry.content) for entry in batch])
         else:
-            vectors = self._model.images(np.stack([entry.tensor for entry in batch if entry.tensor is not None]))
+            tensors = np.stack([entry.tensor for entry in batch if entry.tensor is not None])
+            vectors = self._model.images(tensors, alone=alone)
         if len(vectors) != len(batch):
             raise ModelInvalid("The model returned another number of vectors than it was given pictures or texts.")
         return vectors

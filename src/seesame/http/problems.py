@@ -95,7 +95,10 @@ def problem(
 
 
 def install(app: FastAPI) -> None:
-    """Makes every error of the application a problem."""
+    """Makes every error of the application a problem.
+
+    The handlers are coroutines, since Starlette runs functions in a thread.
+    """
     app.add_exception_handler(errors.SeesameError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -103,8 +106,8 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(cut_off, _cut_off)
 
 
-def _ours(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, errors.SeesameError)
+def reply_to(error: errors.SeesameError) -> JSONResponse:
+    """The problem that an error of ours is."""
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
     if status == 500:
         return unexpected(error)
@@ -113,7 +116,12 @@ def _ours(_: Request, error: Exception) -> JSONResponse:
     return problem(status, error.code, str(error), fields=fields, retry_after_s=retry_after_s)
 
 
-def _invalid(_: Request, error: Exception) -> JSONResponse:
+async def _ours(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, errors.SeesameError)
+    return reply_to(error)
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     # The input is not echoed: it may hold NaN, half a surrogate pair or megabytes.
     fields = [
@@ -123,7 +131,7 @@ def _invalid(_: Request, error: Exception) -> JSONResponse:
     return problem(422, "invalid_input", "The request holds values that are not allowed.", fields=fields)
 
 
-def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     code = {404: "not_found", 413: "request_too_large"}.get(status, status.phrase.lower().replace(" ", "_"))
@@ -132,7 +140,7 @@ def _http(_: Request, error: Exception) -> JSONResponse:
     return reply
 
 
-def _cut_off(_: Request, __: Exception) -> JSONResponse:
+async def _cut_off(_: Request, __: Exception) -> JSONResponse:
     """A body that ends in the middle or has no end: not all releases of Starlette tell it as an HTTP error."""
     return problem(400, "bad_request", "The request was cut off.")
 

@@ -33,8 +33,11 @@ class ImageModel(Protocol):
     def pictures_per_run(self) -> int:
         """How many pictures are best computed in one call of `images`."""
 
-    def images(self, tensors: NDArray[np.float32]) -> Vectors:
-        """Unit vectors, shape (n, dimensions), for preprocessed pictures, shape (n, 3, height, width)."""
+    def images(self, tensors: NDArray[np.float32], *, alone: bool = True) -> Vectors:
+        """Unit vectors, shape (n, dimensions), for preprocessed pictures, shape (n, 3, height, width).
+
+        `alone`: no other call is expected meanwhile, so this one may use all cores.
+        """
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, shape (n, dimensions), one row a text. Raises ModelInvalid where `has_text` is False."""

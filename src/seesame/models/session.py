@@ -27,20 +27,26 @@ def default_threads() -> int:
 
 def open_session(path: Path, *, threads: int | None = None) -> ort.InferenceSession:
     """A session on the CPU. Raises ModelInvalid when ONNX Runtime refuses the file."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or default_threads()
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # Its arena grows by doubling and never shrinks: 170 MB more for CLIP, and no faster.
-    options.enable_cpu_mem_arena = False
-    options.log_severity_level = 3  # its warnings are about the exporter's style, not about anything to act on
+    options = session_options(threads=threads or default_threads())
     try:
         session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ModelInvalid(f"{path.name} is not a model that ONNX Runtime can load.") from error
     _give_back_memory()
     return session
+
+
+def session_options(*, threads: int) -> ort.SessionOptions:
+    """What all sessions are opened with."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Its arena grows by doubling and never shrinks: 170 MB more for CLIP, and no faster.
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 3  # its warnings are about the exporter's style, not about anything to act on
+    return options
 
 
 def _give_back_memory() -> None:
