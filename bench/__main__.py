@@ -37,7 +37,7 @@ benchmarks:
               and against FastAPI and transformers (only with $SEESAME_BENCH_TORCH_PYTHON, an interpreter that has
               torch, transformers, fastapi, uvicorn and python-multipart)
   overload    the CLIP service at ten times its peak for a minute
-  memory      the CLIP service's resident memory after 10,000 requests: a quarter of an hour, only when named
+  memory      the CLIP service's memory after 10,000 requests: ten minutes, only when named
 """
 
 

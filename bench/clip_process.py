@@ -32,10 +32,17 @@ class ClipProcess:
         return f"http://{self.target.host}:{self.target.port}"
 
     @property
+    def memory_bytes(self) -> int:
+        """What it has in memory; what is mapped twice, or by others too, counts once in all (Linux's PSS)."""
+        info = psutil.Process(self.pid).memory_full_info()
+        pss: int = getattr(info, "pss", info.uss)
+        return pss
+
+    @property
     def resident_bytes(self) -> int:
-        """What it and its children have in memory; what they share counts for each."""
-        process = psutil.Process(self.pid)
-        return sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))
+        """What it has in memory; what is mapped twice counts twice."""
+        rss: int = psutil.Process(self.pid).memory_info().rss
+        return rss
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class Network:
 
 CLIP = Network(
     "CLIP ViT-B/32",
-    lambda folder: ClipModel.load(folder, name="random"),
+    lambda folder: ClipModel.load(folder, name="random", cache_dir=folder / "cache"),
     lambda folder: find_model(folder, "fp32").visual,
     "image_embeds",
     pictures=64,

@@ -14,7 +14,7 @@ from seesame.records import Record, read_records
 
 SIZE = (400, 533)  # pixels, of the pictures that embedding and requests are measured with
 LARGE = (4000, 3000)  # pixels, of a photo as telephones take them
-_GRAIN = 5  # how many levels of 256 its grain deviates: that makes the file as large as a telephone's
+GRAIN, FINE_GRAIN = 5.0, 2.5  # how many levels of 256 its grain deviates: that makes the file as large as telephones'
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,13 @@ def drawn(scratch: Path) -> Material:
     return Material(pictures, sample.csv, real=False)
 
 
-def large(photo: bytes) -> bytes:
+def large(photo: bytes, grain: float = GRAIN) -> bytes:
     """A JPEG of 12 megapixels that shows what `photo` shows, with grain: detail is what takes time to decode."""
     out = io.BytesIO()
     with Image.open(io.BytesIO(photo)) as image:
         pixels = np.asarray(ImageOps.fit(image.convert("RGB"), LARGE, Image.Resampling.BICUBIC), dtype=np.float32)
-    grain = np.random.default_rng(0).standard_normal((*pixels.shape[:2], 1), dtype=np.float32) * _GRAIN
-    Image.fromarray((pixels + grain).clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=90)
+    noise = np.random.default_rng(0).standard_normal((*pixels.shape[:2], 1), dtype=np.float32) * np.float32(grain)
+    Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=90)
     return out.getvalue()
 
 

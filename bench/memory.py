@@ -1,4 +1,4 @@
-"""How much memory the CLIP service has, with both towers, after many requests. Takes about a quarter of an hour."""
+"""How much memory the CLIP service has, with both towers, after many requests. Takes about ten minutes."""
 
 from collections.abc import Iterator
 
@@ -30,15 +30,19 @@ def rows(bench: Bench) -> Iterator[Row]:
             bench.say(f"The {half} {REQUESTS:,} requests of {CLIENTS} clients")
             _ask_texts(service)
             refused += len(load.closed(service.target, files, clients=CLIENTS, requests=REQUESTS).refused)
-            halves.append(service.resident_bytes / 2**20)
+            halves.append(service.memory_bytes / 2**20)
+        resident = service.resident_bytes / 2**20
     first, second = halves
     name = f"CLIP service, fp32, both towers, {CLIENTS} clients"
     yield at_most(
-        f"{name}: resident memory after {2 * REQUESTS:,} requests, above the weights on disk",
+        f"{name}: memory (PSS) after {2 * REQUESTS:,} requests, above the weights on disk",
         second - weights,
         MOST_MB,
         f"{second:.0f} MB = {weights:.0f} + {second - weights:.0f} MB ({refused} requests refused)",
         f"{MOST_MB} MB",
+    )
+    yield Row(
+        f"{name}: resident memory (RSS), in which weights that two sessions map count twice", f"{resident:.0f} MB"
     )
     growth = second - first
     what = f"{name}: its growth over the second {REQUESTS:,}"

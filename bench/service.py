@@ -15,7 +15,7 @@ from bench.bench import Bench
 from bench.clip_process import PLAIN_PYTHON, ClipProcess, clip, plain
 from bench.embedding import CLIP, Bare, best_way, tensor
 from bench.load import Target
-from bench.material import large
+from bench.material import FINE_GRAIN, GRAIN, large
 from bench.table import Row, at_least, at_most, skipped
 from bench.turns import in_turns, seconds
 from seesame.models.folder import find_model
@@ -117,16 +117,20 @@ def _one_client(
     bench: Bench, folder: Path, photos: list[bytes], fp32: ClipProcess, slow: ClipProcess | None
 ) -> Iterator[Row]:
     alone = Alone(folder, Bare(CLIP, folder, parallel=1), 1)
-    photo = large(photos[0])
-    small_files, large_files = written(bench, photos), written(bench, [photo])
+    larges = {f"12 megapixels ({len(photo) / 1e6:.1f} MB)": photo for photo in (
+        large(photos[0], FINE_GRAIN), large(photos[0], GRAIN))}  # fmt: skip
+    small_files = written(bench, photos)
     contenders: dict[str, Callable[[], list[float]]] = {
         "alone": lambda: [seconds(partial(alone.one, photo)) for photo in photos],
         "small": partial(_latencies, fp32.target, small_files, len(photos)),
-        "large": partial(_latencies, fp32.target, large_files, len(photos)),
     }
     if slow is not None:
         contenders["plain small"] = partial(_latencies, slow.target, small_files, len(photos))
-        contenders["plain large"] = partial(_latencies, slow.target, large_files, len(photos))
+    for size, photo in larges.items():
+        files = written(bench, [photo])
+        contenders[size] = partial(_latencies, fp32.target, files, len(photos))
+        if slow is not None:
+            contenders[f"plain {size}"] = partial(_latencies, slow.target, files, len(photos))
     bench.say(f"One client: {ONE_ROUNDS} rounds of {len(photos)} photos")
     ms = {
         name: statistics.median(value * 1000 for values in found for value in values)
@@ -137,13 +141,14 @@ def _one_client(
         f"{name}: median for a photo of 400×533, against decoding and one call of ONNX Runtime",
         ms["small"], ms["alone"], ONE,
     )  # fmt: skip
-    size = f"12 megapixels ({len(photo) / 1e6:.1f} MB)"
-    yield _longer(f"{name}: median for a photo of {size}, against one of 400×533", ms["large"], ms["small"], LARGE)
+    for size in larges:
+        yield _longer(f"{name}: median for a photo of {size}, against one of 400×533", ms[size], ms["small"], LARGE)
+        if slow is not None:
+            gain = ms[f"plain {size}"] / ms[size]
+            measured = f"{ms[size]:.0f} instead of {ms[f'plain {size}']:.0f} ms = {gain:.1f} times as fast"
+            what = f"{name}: median for a photo of {size}, against FastAPI and transformers"
+            yield at_least(what, gain, LARGE_OF_PLAIN, measured, f"{LARGE_OF_PLAIN:g} times")
     if slow is not None:
-        gain = ms["plain large"] / ms["large"]
-        measured = f"{ms['large']:.0f} instead of {ms['plain large']:.0f} ms = {gain:.1f} times as fast"
-        what = f"{name}: median for a photo of {size}, against FastAPI and transformers"
-        yield at_least(what, gain, LARGE_OF_PLAIN, measured, f"{LARGE_OF_PLAIN:g} times")
         yield Row("FastAPI and transformers, one client: median for a photo of 400×533", f"{ms['plain small']:.0f} ms")
 
 

@@ -44,6 +44,7 @@ RECALL, MEDIAN_MS, P99_MS = 0.98, 5.0, 15.0
 class Handed:
     """An embedder whose texts are the numbers of ready vectors, so that the whole service is measured and no model."""
 
+    bulk_size = 8
     has_text = True
     available = True
 

@@ -26,11 +26,12 @@ def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
             Path(file.name).unlink(missing_ok=True)
             raise
     if durable:
-        _sync(path.parent)
+        sync(path.parent)
 
 
-def _sync(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Returns when a file, or the names in a folder, are on the disk."""
+    number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
     finally:

@@ -22,7 +22,6 @@ from seesame.types import Embedder, Space, Vector, WorkItem
 
 _log = logging.getLogger(__name__)
 
-BATCH = 1  # images a claim: what is computed and not yet written is lost when a worker is killed
 LANES = 6  # claims at work at once, so that the model never waits for the database
 LEASE_S = 60.0
 RETRY_S = 30.0  # after the first fault of an image; grows with each
@@ -92,10 +91,11 @@ class Indexer:
         pictures: PictureStore,
         spaces: Spaces,
         *,
-        batch: int = BATCH,
+        batch: int | None = None,
         lease_s: float = LEASE_S,
         on_batch: OnProgress = lambda batch: None,  # noqa: ARG005 - nobody counts
     ) -> None:
+        """`batch` is how many images are claimed at once, by default as many as the embedder says."""
         self._database = database
         self._pictures = pictures
         self._spaces = spaces
@@ -188,7 +188,7 @@ class Indexer:
 
     def _lane(self, space: Space, embedder: Embedder, tally: "_Tally", finish: bool) -> None:
         """Embeds batch after batch until nothing is due. Several lanes overlap writing with computing."""
-        claim = self._claim(space)
+        claim = self._claim(space, embedder)
         while not self._stop.is_set() and not tally.ended.is_set():
             if claim.items:
                 try:
@@ -199,7 +199,7 @@ class Indexer:
                     return
             elif finish and self._others_at_work(space):
                 self._stop.wait(_OTHERS_S)
-                claim = self._claim(space)
+                claim = self._claim(space, embedder)
             else:
                 return
         if claim.items:
@@ -228,13 +228,13 @@ class Indexer:
                 work.reconcile(connection, space)
             self._reconciled_at[space.space_id] = time.monotonic()
 
-    def _claim(self, space: Space) -> _Claim:
+    def _claim(self, space: Space, embedder: Embedder) -> _Claim:
         with self._database.transaction() as connection:
-            return self._claimed(connection, space)
+            return self._claimed(connection, space, embedder)
 
-    def _claimed(self, connection: Connection, space: Space) -> _Claim:
-        token = uuid4()
-        return _Claim(token, work.claim(connection, space, token, limit=self._batch, lease_s=self._lease_s))
+    def _claimed(self, connection: Connection, space: Space, embedder: Embedder) -> _Claim:
+        token, limit = uuid4(), self._batch or embedder.bulk_size
+        return _Claim(token, work.claim(connection, space, token, limit=limit, lease_s=self._lease_s))
 
     def _release(self, space: Space, claim: _Claim) -> None:
         with self._database.transaction() as connection:
@@ -252,7 +252,7 @@ class Indexer:
             for item, code in failed:
                 _log.warning("Image %s of %s failed: %s", item.image_id, item.product_id, code)
                 work.fail(connection, space, claim.token, item, code, retry_s=RETRY_S)
-            following = self._claimed(connection, space)
+            following = self._claimed(connection, space, embedder)
         self._pauses.pop(space.space_id, None)
         tally.add(len(done), len(failed))
         self._on_batch(Progress(space.key, len(claim.items), len(done), len(failed)))

@@ -54,6 +54,10 @@ class Embedder(Protocol):
     def available(self) -> bool:
         """Whether it is worth asking; False while it would raise EmbedderUnavailable at once."""
 
+    @property
+    def bulk_size(self) -> int:
+        """How many pictures a bulk call should have, where a process that is killed loses what it had not written."""
+
     def embed_images(self, pictures: Sequence[bytes], *, bulk: bool = False) -> list[Embedded]:
         """One unit vector, or the reason why there is none, for each encoded picture, in order.
 

@@ -615,6 +615,27 @@ def test_who_leaves_is_not_computed(
     assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
 
 
+def test_what_was_computed_for_a_batch_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks again after a worker was killed in the middle of a run gets the vectors of that run."""
+    monkeypatch.setattr(engine_module, "_STALL_S", 60)
+    form = PART.replace(b"image", b"images") + plain(77) + b"\r\n--b--\r\n"
+    kind = BOUNDARY["Content-Type"]
+    with gated() as (model, service):
+        with connect(service.server) as killed:
+            head = "POST /extract-features/batch HTTP/1.1\r\nHost: x\r\n"
+            killed.sendall(f"{head}Content-Type: {kind}\r\nContent-Length: {len(form)}\r\n\r\n".encode() + form)
+            assert model.begun.acquire(timeout=WAIT_S)
+        until(lambda: service.metric("seesame_clip_abandoned_total") == 1)
+        model.release()
+        until(lambda: service.engine.load.images == 0)
+        again = service.post("/extract-features/batch", files=files(plain(50), plain(77), b"no picture"))
+        assert again.json()["results"][1] == {"features": service.embed(plain(77)).json()["features"]}
+        assert model.seen.count(77) == 2  # the second time for the single picture, which is never remembered
+        assert service.metric("seesame_clip_remembered_total") == 1
+        fault = service.post("/extract-features/batch", files=files(b"no picture")).json()["results"][0]
+        assert fault["error"]["code"] == "unsupported_format"
+
+
 def test_a_model_that_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not ready until it moves again, and then ready by itself; alive all the time."""
     monkeypatch.setattr(engine_module, "_STALL_S", 0.2)

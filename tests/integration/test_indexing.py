@@ -203,6 +203,7 @@ def test_a_bad_picture_stops_nobody_and_can_be_retried(application: Application)
 class _Embedder:
     """The fallback, but for what `outcome` puts in the place of a picture's vector, or raises."""
 
+    bulk_size = 8
     has_text = False
     available = True
 

@@ -181,6 +181,7 @@ class _OtherFallback:
     """A fallback of another version: the same size, another space."""
 
     identity = SpaceIdentity("efficientnet-lite0", "f" * 64, 1280)
+    bulk_size = 8
     has_text = False
     available = True
 

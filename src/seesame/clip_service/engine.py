@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 
+from seesame.cache import VectorCache, photo_digest
 from seesame.clip_service.metrics import ClipMetrics
 from seesame.embedding.batcher import Batcher, Bounds, Load
 from seesame.errors import (
@@ -29,7 +31,7 @@ from seesame.models import hub
 from seesame.models.clip import ClipModel
 from seesame.models.image_model import ImageModel
 from seesame.settings import ClipSettings
-from seesame.types import Vector
+from seesame.types import SpaceIdentity, Vector
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ _CANARY_S = 5.0  # without a successful inference, until one is made to prove th
 _STALL_S = 1.6  # twice what a run may take; it is stuck then, unless one picture alone takes a fourth of it
 _SAME = 0.99  # cosine: how a graph rounds may depend on what else is in the batch
 _CLOSE_S = 2.0
+_REMEMBERED_BYTES = 16 * 2**20  # of vectors of bulk work: what two cores compute in minutes, longer than a lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Engine:
         self._stopped = threading.Event()
         self._status: Status = "starting"
         self._since = datetime.now(UTC)
+        self._computed_before = VectorCache(max_bytes=_REMEMBERED_BYTES)
         self._canary = _canary()
         self._expected: Vector | None = None
         self._stall_s = _STALL_S
@@ -117,6 +121,32 @@ class Engine:
             self._metrics.rejected()
             raise
 
+    def submit_bulk(self, pictures: Sequence[bytes]) -> list[Future[Vector]]:
+        """Accepts pictures that nobody waits for, all or none; what was computed of late is not computed again.
+
+        So a worker that is killed, or cut off before the reply, costs no work. Reads all bytes: call it in a thread.
+
+        Raises as `submit` does.
+        """
+        self._working()
+        assert self.model is not None
+        identity = self.model.identity
+        digests = [photo_digest(picture) for picture in pictures]
+        known = [self._computed_before.get(identity, digest) for digest in digests]
+        unknown = [picture for picture, vector in zip(pictures, known, strict=True) if vector is None]
+        accepted = iter(self.submit(unknown, bulk=True) if unknown else [])
+        futures = []
+        for digest, vector in zip(digests, known, strict=True):
+            if vector is None:
+                future = next(accepted)
+                future.add_done_callback(partial(self._remember, identity, digest))
+            else:
+                future = Future()
+                future.set_result(vector)
+            futures.append(future)
+        self._metrics.remembered(len(pictures) - len(unknown))
+        return futures
+
     def start(self) -> None:
         """Begins to load the model."""
         self._loader.start()
@@ -150,6 +180,10 @@ class Engine:
         if self._batcher is None or self._status not in ("ok", "draining"):
             raise EmbedderUnavailable("The model is not ready.")
         return self._batcher
+
+    def _remember(self, identity: SpaceIdentity, digest: bytes, future: Future[Vector]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self._computed_before.put(identity, digest, future.result())
 
     async def _prove(self, batcher: Batcher) -> None:
         try:

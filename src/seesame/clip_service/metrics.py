@@ -31,6 +31,11 @@ class ClipMetrics:
         self._abandoned = Counter(
             "seesame_clip_abandoned", "Requests whose client left before the answer.", registry=registry
         )
+        self._remembered = Counter(
+            "seesame_clip_remembered",
+            "Pictures of batches that had been computed shortly before, and were not again.",
+            registry=registry,
+        )
         self._images = Gauge("seesame_clip_queue_images", "Accepted and not yet answered.", registry=registry)
         self._bytes = Gauge("seesame_clip_queue_bytes", "Bytes of what is in the queue.", registry=registry)
         self._ready = Gauge("seesame_clip_ready", "1 while inferences succeed.", registry=registry)
@@ -54,6 +59,10 @@ class ClipMetrics:
     def stage(self, stage: Stage, seconds: float) -> None:
         """Counts the time of a stage."""
         self._stages.labels(stage).observe(seconds)
+
+    def remembered(self, count: int) -> None:
+        """Counts pictures that were not computed again."""
+        self._remembered.inc(count)
 
     def batch(self, size: int) -> None:
         """Counts a run."""

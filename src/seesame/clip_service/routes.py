@@ -115,7 +115,8 @@ async def extract_features_batch(request: Request) -> Response:
         raise HTTPException(415)
     pictures = await run_in_threadpool(uploads.pictures, body, kind, name="images", most=MAX_BATCH)
     del body
-    return _reply(request, await _results(request, engine.submit(pictures, bulk=True)), started)
+    futures = await run_in_threadpool(engine.submit_bulk, pictures)
+    return _reply(request, await _results(request, futures), started)
 
 
 @router.post(

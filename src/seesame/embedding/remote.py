@@ -288,6 +288,8 @@ class ClipService:
 class RemoteEmbedder:
     """The embedder of one space of a CLIP service. It owns nothing: who made the service closes it."""
 
+    bulk_size = 8  # a request costs something, and the service remembers what it computed for one that was killed
+
     def __init__(self, service: ClipService, identity: SpaceIdentity, *, has_text: bool) -> None:
         self._service = service
         self._identity = identity

@@ -24,7 +24,7 @@ import numpy as np
 import onnxruntime as ort
 
 from seesame.errors import ModelInvalid
-from seesame.files import write_whole
+from seesame.files import sync, write_whole
 from seesame.models.vectors import unit_rows
 from seesame.models.weights import digest, model_files
 from seesame.types import Vectors
@@ -66,10 +66,11 @@ def _made(source: Path, folder: Path, probe: Callable[[Path], Vectors]) -> Path 
         made = Path(scratch) / "made"
         made.mkdir()
         # A process of its own: it takes several times the memory of the weights.
-        command = [sys.executable, "-m", "seesame.models.preparing", str(source), str(made)]
+        command = [sys.executable, "-P", "-m", "seesame.models.preparing", str(source), str(made)]
         subprocess.run(command, check=True, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         expected = probe(source)
         manifest = {"sizes": _sizes(made), "probe": expected.tolist()}
+        sync(made / WEIGHTS)
         write_whole(made / _MANIFEST, json.dumps(manifest).encode())
         if not _is_sound(made, probe):
             _log.warning("%s is used as it is: prepared, it computes something else", source.name)
