@@ -126,7 +126,7 @@ class _VisualTower:
 
     def __init__(self, files: ModelFiles, threads: int, cache_dir: Path | None) -> None:
         graph, source = None, files.visual
-        large = source.stat().st_size >= _PREPARED_BYTES
+        large = sum(path.stat().st_size for path in model_files(source)) >= _PREPARED_BYTES
         if large and cache_dir is not None:
             graph = prepared(source, cache_dir, lambda path: _opened(path, files, threads).proof)
         self._wide = _opened(graph or source, files, threads)

@@ -25,14 +25,14 @@ import onnxruntime as ort
 
 from seesame.errors import ModelInvalid
 from seesame.files import sync, write_whole
-from seesame.models.vectors import unit_rows
 from seesame.models.weights import digest, model_files
 from seesame.types import Vectors
 
 _log = logging.getLogger(__name__)
 
 _VERSION: Final = 1  # of what is done to a graph
-GRAPH, WEIGHTS = "model.onnx", "weights.bin"
+GRAPH: Final = "model.onnx"
+WEIGHTS: Final = "weights.bin"
 _MANIFEST: Final = "manifest.json"
 _SAME: Final = 0.9999
 _TIMEOUT_S: Final = 300
@@ -42,8 +42,8 @@ _UNUSED_S: Final = 30 * 24 * 3600
 def prepared(source: Path, cache_dir: Path, probe: Callable[[Path], Vectors]) -> Path | None:
     """The graph to open instead of `source`; None where the cache cannot hold one, or a prepared one is not the same.
 
-    `probe` gives the vectors that a graph computes for some input, always the same; what is prepared is used only if
-    its vectors are those of `source`. The first time takes seconds, and some twice the bytes of `source` on disk.
+    `probe` gives the unit vectors that a graph computes for some input, always the same; what is prepared is used only
+    if its vectors are those of `source`. The first time takes seconds, and twice the bytes of `source` on disk.
     """
     folder = cache_dir / "prepared" / _key(source)
     try:
@@ -89,7 +89,7 @@ def _is_sound(folder: Path, probe: Callable[[Path], Vectors]) -> bool:
         manifest = json.loads((folder / _MANIFEST).read_bytes())
         if manifest["sizes"] != _sizes(folder):
             return False
-        cosines = np.sum(unit_rows(probe(folder / GRAPH)) * unit_rows(np.array(manifest["probe"])), axis=1)
+        cosines = np.sum(probe(folder / GRAPH) * np.array(manifest["probe"]), axis=1)
     except (OSError, ValueError, KeyError, ModelInvalid):
         return False
     return bool(np.all(cosines > _SAME))
