@@ -553,10 +553,10 @@ def gated(**chosen: Any) -> Iterator[tuple[MeanColour, Service]]:
         yield model, service
 
 
-def send(service: Service, data: bytes, *, path: str = "/extract-features", length: int | None = None) -> Any:
-    """A request on a connection of its own, whose reply is not waited for. `length` is what it says of its body."""
+def send(service: Service, data: bytes, *, path: str = "/extract-features") -> Any:
+    """A request on a connection of its own, whose reply is not waited for."""
     client = connect(service.server)
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length or len(data)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n"
     client.sendall(head.encode() + data)
     return client
 
@@ -578,8 +578,8 @@ def test_a_full_queue_is_refused_and_the_watch_goes_on(monkeypatch: pytest.Monke
         assert service.ready() == 200
         assert service.metric("seesame_clip_rejected_total") == before + 3
         assert service.metric("seesame_http_requests_total", route="/extract-features", status="429") == 1
-        with send(service, b"", length=9_999) as early:  # before its body comes
-            assert early.recv(65_536).startswith(b"HTTP/1.1 429")
+        large = service.post("/extract-features", content=bytes(9_000_000), headers={"Connection": "close"})
+        assert_problem(large, 429, "clip_busy")
         assert service.health()["queue"]["images"] == 32
         model.release()
         for client in clients:

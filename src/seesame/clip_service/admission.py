@@ -5,6 +5,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from seesame.clip_service.engine import Engine
 from seesame.errors import EmbedderBusy, EmbedderUnavailable
+from seesame.http.middleware import discard
 from seesame.http.problems import reply_to
 
 
@@ -25,6 +26,7 @@ class Admission:
                 self._engine.refuse_if_full()
             except (EmbedderBusy, EmbedderUnavailable) as error:
                 scope["route"] = self._route  # for the metrics
+                await discard(receive)
                 await reply_to(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

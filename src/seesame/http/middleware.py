@@ -58,7 +58,7 @@ class RequestMiddleware:
                 # The router would take the id before the line's end for the whole.
                 await problem(404, "not_found", "Not Found.")(scope, receive, reply)
             elif scope.get("state", {}).get("draining") and scope["path"] not in HEALTH - {"/health/ready"}:
-                await _discard(bounded)  # or the connection would be reset before the client has read the reply
+                await discard(bounded)
                 await problem(503, "draining", "This process is ending.")(scope, receive, reply)
             else:
                 await self._guarded(scope, bounded, reply)
@@ -105,7 +105,8 @@ class RequestMiddleware:
         return bounded
 
 
-async def _discard(receive: Receive) -> None:
+async def discard(receive: Receive) -> None:
+    """Reads a body that is not needed: closed with bytes unread, a connection may lose the reply."""
     with suppress(HTTPException):
         while (await receive()).get("more_body"):
             pass
