@@ -22,7 +22,7 @@ from seesame.types import Embedder, Space, Vector, WorkItem
 
 _log = logging.getLogger(__name__)
 
-LANES = 6  # claims at work at once, so that the model never waits for the database
+LANES = 4  # claims at work at once, so that the model never waits for the database
 LEASE_S = 60.0
 RETRY_S = 30.0  # after the first fault of an image; grows with each
 POLL_S = 30.0  # behind the notifications, in case one is lost

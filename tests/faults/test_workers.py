@@ -27,7 +27,7 @@ from tests.faults.processes import GOLDENS, Process, eventually, running
 from tests.faults.program import BEGUN, ENDED
 from tests.faults.sizes import IS_LONG, SIZES
 
-COLOURS = ["red", "green", "blue", "black", "orange", "purple", "brown", "pink", "grey", "teal"]
+SHADES, STEP = 18, 14  # of red, green and blue, far enough apart to be different pictures once encoded
 SPOTS = 50
 WORKERS = 2
 MODEL = GOLDENS / "transformers_js"  # it takes several pictures at once
@@ -52,12 +52,13 @@ class Backfill:
 def backfill(
     postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path
 ) -> Iterator[Backfill]:
-    """Images of which each is one of 500 pictures, so that a vector of the wrong picture is seen."""
+    """Images of which each shows something else, so that a vector of the wrong picture is seen."""
     folder = tmp_path_factory.mktemp("backfill")
     with copied_database(postgres) as dsn, open_application(shop_settings(dsn, folder, cache_dir)) as application:
 
         def store(number: int) -> ProductImage:
-            data = picture(COLOURS[number % len(COLOURS)], spot=number // len(COLOURS) % SPOTS)
+            red, green, blue = (number // SHADES**place % SHADES * STEP for place in range(3))
+            data = picture(f"rgb({red},{green},{blue})", spot=number % SPOTS)
             return application.catalogue.store(f"p{number}", 0, Source(f"{number}.jpg", data))
 
         application.catalogue.put_many([Product(f"p{number}") for number in range(SIZES.images)])
@@ -115,7 +116,7 @@ def _kill(workers: list[Process], watch: Watch) -> int:
     kills = 0
     for moment in moments:
         eventually(partial(_has_come, watch, moment), within_s=MOST_S)
-        victim = eventually(lambda: _at_work(workers, drawn), every_s=0.001)
+        victim = eventually(lambda: _at_work(workers, drawn), within_s=MOST_S, every_s=0.001)  # leases may have to end
         time.sleep(drawn.uniform(0, 0.1))
         victim.kill()
         kills += 1

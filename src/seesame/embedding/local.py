@@ -17,7 +17,7 @@ class LocalEmbedder:
     """Hands pictures and texts to a batcher and waits. Safe to call from several threads; close it when done."""
 
     available = True
-    bulk_size = 1  # calls at once are batched all the same, and what one of them computed can be written at once
+    bulk_size = 1  # a process that is killed loses more; calls at once are batched all the same
 
     def __init__(self, model: ImageModel, *, limits: ImageLimits | None = None, workers: int | None = None) -> None:
         """`workers` is the number of threads, by default one for each core and never less than two."""
