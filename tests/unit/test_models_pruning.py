@@ -113,7 +113,7 @@ def test_only_rows_that_nobody_needs_are_left_out(
         np.testing.assert_allclose(now, then, rtol=1e-5, atol=1e-6)
 
 
-def test_a_row_of_what_is_the_same_for_all_rows(tmp_path: Path) -> None:
+def test_a_row_of_what_is_the_same_for_all_rows() -> None:
     """A term with one row for all is broadcast to the one that is left; one with a row for each gives its own."""
     rows = np.random.default_rng(2).standard_normal((TOKENS, WIDTH), dtype=np.float32)
     model = _network(

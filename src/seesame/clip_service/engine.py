@@ -281,7 +281,7 @@ class Engine:
     def _warm_up(self, batcher: Batcher, model: ImageModel) -> None:
         """Computes a full batch, for the memory that it takes, then a picture alone, for its vector and its time."""
         full = np.full((model.pictures_per_run, 3, *model.preprocessing.size), 0.1, dtype=np.float32)
-        model.images(full, alone=model.parallel_runs == 1)
+        model.images(full, alone=False)
         batcher.submit([self._canary])[0].result()
         started = time.monotonic()
         self._expected = batcher.submit([self._canary])[0].result()

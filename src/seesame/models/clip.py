@@ -15,7 +15,7 @@ from seesame.models.preprocessing import Preprocessing
 from seesame.models.session import default_threads, open_session, run
 from seesame.models.tokens import TextTokenizer
 from seesame.models.vectors import unit_rows
-from seesame.models.weights import digest, model_files
+from seesame.models.weights import digest, model_files, total_bytes
 from seesame.types import SpaceIdentity, Vectors
 
 _PROBE_BATCH: Final = 2
@@ -126,7 +126,7 @@ class _VisualTower:
 
     def __init__(self, files: ModelFiles, threads: int, cache_dir: Path | None) -> None:
         graph, source = None, files.visual
-        large = sum(path.stat().st_size for path in model_files(source)) >= _PREPARED_BYTES
+        large = total_bytes(source) >= _PREPARED_BYTES
         if large and cache_dir is not None:
             graph = prepared(source, cache_dir, lambda path: _opened(path, files, threads).proof)
         self._wide = _opened(graph or source, files, threads)

@@ -14,7 +14,7 @@ import onnxruntime as ort
 from seesame.models.prepared import GRAPH, WEIGHTS
 from seesame.models.pruning import prune
 from seesame.models.session import session_options
-from seesame.models.weights import model_files
+from seesame.models.weights import total_bytes
 
 _MOST_PRUNED_BYTES: Final = 2**30
 
@@ -36,7 +36,7 @@ def write(source: Path, folder: Path) -> None:
 
 def _pruned(source: Path, scratch: Path) -> Path | None:
     """The pruned graph, its weights in a file beside it that is mapped; None where there is nothing to prune."""
-    if sum(path.stat().st_size for path in model_files(source)) > _MOST_PRUNED_BYTES:
+    if total_bytes(source) > _MOST_PRUNED_BYTES:
         return None
     model = onnx.load(source)
     if not prune(model):

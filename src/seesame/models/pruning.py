@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 _ELEMENTWISE: Final = frozenset(
@@ -43,8 +44,8 @@ def prune(model: ModelProto) -> int:
         return 0  # names used inside of branches and loops are not followed
     facts = _facts(model)
     needed = _needed(graph, facts)
-    rewriting = _Rewriting(needed)
-    nodes = [node for old in graph.node for node in rewriting.node(old, facts)]
+    rewriting = _Rewriting(needed, facts)
+    nodes = [node for old in graph.node for node in rewriting.node(old)]
     if rewriting.products:
         del graph.node[:]
         graph.node.extend(nodes)
@@ -67,9 +68,7 @@ def _inputs(node: NodeProto, needed: Mapping[str, Row | None], facts: _Facts) ->
     picked = _picked(node, facts)
     if picked is not None:
         return everything | {node.input[0]: picked}
-    row = needed.get(node.output[0]) if len(node.output) == 1 else None
-    rows = _rows(node, row, facts) if row is not None else None
-    return everything if rows is None else everything | rows
+    return everything | (_rows(node, needed, facts) or {})
 
 
 def _picked(node: NodeProto, facts: _Facts) -> Row | None:
@@ -81,10 +80,12 @@ def _picked(node: NodeProto, facts: _Facts) -> Row | None:
     return Row(axis, int(indices.flat[0])) if indices.size == 1 and indices.flat[0] >= 0 else None
 
 
-def _rows(node: NodeProto, row: Row, facts: _Facts) -> dict[str, Row | None] | None:
-    """Which rows of its inputs a node needs to compute a row of its output; None: all of all."""
-    shapes, out = facts.shapes, facts.shapes.get(node.output[0])
-    if out is None or any(name and name not in shapes for name in node.input):
+def _rows(node: NodeProto, needed: Mapping[str, Row | None], facts: _Facts) -> dict[str, Row | None] | None:
+    """Which rows of its inputs a node needs to compute the row of its output that is needed; None: all of all."""
+    if len(node.output) != 1:
+        return None
+    row, shapes, out = needed.get(node.output[0]), facts.shapes, facts.shapes.get(node.output[0])
+    if row is None or out is None or any(name and name not in shapes for name in node.input):
         return None
     first = node.input[0] if node.input else ""
     if node.op_type in _ELEMENTWISE:
@@ -122,28 +123,26 @@ def _axis_is_last(node: NodeProto, rank: int, facts: _Facts) -> bool:
         return bool(axes in ([-1], [rank - 1]) and _attribute(node, "keepdims", 1))
     # Softmax had another default before opset 13, so it has to say it.
     default = -1 if node.op_type == "LayerNormalization" else None
-    return len(node.output) == 1 and _attribute(node, "axis", default) in (-1, rank - 1)
+    return _attribute(node, "axis", default) in (-1, rank - 1)
 
 
 class _Rewriting:
     """Makes the new nodes, in order."""
 
-    def __init__(self, needed: Mapping[str, Row | None]) -> None:
+    def __init__(self, needed: Mapping[str, Row | None], facts: _Facts) -> None:
         self.products = 0
         self._needed = needed
+        self._facts = facts
         self._short: set[str] = set()  # tensors that have become one row
         self._taken: dict[tuple[str, Row], str] = {}  # the names of single rows of tensors that stay whole
 
-    def node(self, old: NodeProto, facts: _Facts) -> Iterator[NodeProto]:
-        if _picked(old, facts) is not None and old.input[0] in self._short:
-            first = numpy_helper.to_array(facts.constants[old.input[1]]) * 0  # of one row, the first
-            yield helper.make_node("Constant", [], [f"{old.output[0]}/first"], value=numpy_helper.from_array(first))
-            yield helper.make_node(
-                "Gather", [old.input[0], f"{old.output[0]}/first"], old.output, axis=_attribute(old, "axis", 0)
-            )
+    def node(self, old: NodeProto) -> Iterator[NodeProto]:
+        picked = _picked(old, self._facts)
+        if picked is not None and old.input[0] in self._short:
+            first = numpy_helper.to_array(self._facts.constants[old.input[1]]) * 0  # of one row, the first
+            yield from _gather(old.input[0], first, old.output[0], axis=picked.axis)
             return
-        row = self._needed.get(old.output[0]) if len(old.output) == 1 else None
-        rows = _rows(old, row, facts) if row is not None else None
+        rows = _rows(old, self._needed, self._facts)
         if not rows:
             yield old
             return
@@ -153,18 +152,20 @@ class _Rewriting:
             wanted = rows.get(name)
             if wanted is not None and name not in self._short:
                 if (name, wanted) not in self._taken:
-                    yield from self._take(name, wanted)
+                    taken = f"{name}/row_{wanted.axis}_{wanted.place}"
+                    yield from _gather(name, np.array([wanted.place]), taken, axis=wanted.axis)
+                    self._taken[name, wanted] = taken
                 new.input[place] = self._taken[name, wanted]
         self._short.add(old.output[0])
         self.products += old.op_type == "MatMul"
         yield new
 
-    def _take(self, name: str, row: Row) -> Iterator[NodeProto]:
-        taken = f"{name}/row_{row.axis}_{row.place}"
-        index = f"{taken}/index"
-        yield helper.make_node("Constant", [], [index], value=numpy_helper.from_array(np.array([row.place])))
-        yield helper.make_node("Gather", [name, index], [taken], axis=row.axis)
-        self._taken[name, row] = taken
+
+def _gather(data: str, indices: NDArray[Any], output: str, *, axis: int) -> Iterator[NodeProto]:
+    """The nodes that take rows of a tensor."""
+    index = f"{output}/index"
+    yield helper.make_node("Constant", [], [index], value=numpy_helper.from_array(indices))
+    yield helper.make_node("Gather", [data, index], [output], axis=axis)
 
 
 def _facts(model: ModelProto) -> _Facts:

@@ -37,6 +37,11 @@ def model_files(path: Path) -> list[Path]:
     return [path, *(path.parent / name for name in names)]
 
 
+def total_bytes(path: Path) -> int:
+    """How large the graph's file and its weight files are together. Raises as `model_files` does."""
+    return sum(file.stat().st_size for file in model_files(path))
+
+
 def digest(parts: list[tuple[str, Path | str]]) -> str:
     """SHA-256, in hex, over labelled files and texts, in the order given."""
     total = hashlib.sha256()
