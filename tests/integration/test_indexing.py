@@ -68,7 +68,10 @@ def test_every_image_gets_its_vector_and_progress_is_told(application: Applicati
     seen: list[Progress] = []
     (progress,) = _indexer(application, batch=8).run_once(seen.append)
     assert (progress.done, progress.failed, progress.total) == (20, 0, 20)
-    assert [p.done for p in seen] in ([8, 16, 20], [8, 12, 20], [4, 12, 20])  # by which batch ends first
+    steps = np.diff([0, *(p.done for p in seen)])
+    assert seen[-1] == progress
+    assert steps.min() > 0  # lanes that claim at one moment share what is left
+    assert steps.max() <= 8
     vectors = _vectors(application)
     stored = [PictureStore(application.settings.data_dir / "pictures").read(image.bytes_ref) for image in images]
     for image, expected in zip(images, fallback.embed_images(stored), strict=True):
