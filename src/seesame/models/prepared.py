@@ -1,8 +1,8 @@
 """Networks as they are computed on this machine, written once and mapped by all sessions that compute them.
 
-ONNX Runtime optimises a graph and packs its weights anew for each session. `preparing` does both once, after `pruning`,
-and what it wrote is kept in the cache folder. Sessions map that file: two of them, or several processes, hold the
-weights once, and opening one takes a fifth of a second.
+ONNX Runtime optimises a graph and packs its weights anew for each session. `preparing` does both once, after `pruning`
+and `signing`, and what it wrote is kept in the cache folder. Sessions map that file: two of them, or several processes,
+hold the weights once, and opening one takes a fifth of a second.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from seesame.types import Vectors
 
 _log = logging.getLogger(__name__)
 
-_VERSION: Final = 1  # of what is done to a graph
+_VERSION: Final = 2  # of what is done to a graph
 GRAPH: Final = "model.onnx"
 WEIGHTS: Final = "weights.bin"
 _MANIFEST: Final = "manifest.json"
@@ -102,11 +102,11 @@ def _sizes(folder: Path) -> dict[str, int]:
 def _key(source: Path) -> str:
     """What the prepared files depend on: the weights, the processor, and who prepares."""
     weights = digest([("graph", path) for path in model_files(source)])
-    maker = (_VERSION, ort.__version__, version("onnx"), platform.machine(), _processor())
+    maker = (_VERSION, ort.__version__, version("onnx"), platform.machine(), processor())
     return f"{weights[:24]}-{hashlib.sha256(repr(maker).encode()).hexdigest()[:12]}"
 
 
-def _processor() -> str:
+def processor() -> str:
     """What the processor can do, since weights are packed for it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -11,18 +11,19 @@ from typing import Final
 import onnx
 import onnxruntime as ort
 
-from seesame.models.prepared import GRAPH, WEIGHTS
+from seesame.models.prepared import GRAPH, WEIGHTS, processor
 from seesame.models.pruning import prune
 from seesame.models.session import session_options
+from seesame.models.signing import gains_from_signs, sign
 from seesame.models.weights import total_bytes
 
-_MOST_PRUNED_BYTES: Final = 2**30
+_MOST_CHANGED_BYTES: Final = 2**30
 
 
 def write(source: Path, folder: Path) -> None:
     """Writes the graph, optimised, and beside it its weights, as they are and as ONNX Runtime packs them."""
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        graph = _pruned(source, Path(scratch)) or source
+        graph = _changed(source, Path(scratch)) or source
         options = session_options(threads=1)
         options.optimized_model_filepath = str(folder / GRAPH)
         for name, value in (
@@ -34,16 +35,17 @@ def write(source: Path, folder: Path) -> None:
         ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-def _pruned(source: Path, scratch: Path) -> Path | None:
-    """The pruned graph, its weights in a file beside it that is mapped; None where there is nothing to prune."""
-    if total_bytes(source) > _MOST_PRUNED_BYTES:
+def _changed(source: Path, scratch: Path) -> Path | None:
+    """The graph pruned and signed, its weights in a file beside it that is mapped; None where it stays as it is."""
+    if total_bytes(source) > _MOST_CHANGED_BYTES:
         return None
     model = onnx.load(source)
-    if not prune(model):
+    signed = sign(model) if gains_from_signs(processor()) else 0
+    if not prune(model) and not signed:
         return None
-    pruned = scratch / "pruned.onnx"
-    onnx.save_model(model, pruned, save_as_external_data=True, location="pruned.bin", size_threshold=1024)
-    return pruned
+    changed = scratch / "changed.onnx"
+    onnx.save_model(model, changed, save_as_external_data=True, location="changed.bin", size_threshold=1024)
+    return changed
 
 
 if __name__ == "__main__":
