@@ -78,7 +78,7 @@ def _fill(bench: Bench, dsn: str, service: ClipProcess) -> None:
         real = np.stack([result for result in results if not isinstance(result, Exception)])
         dimensions = state.identity.dimensions
         fill(bench, database, space, synthetic.mixtures(synthetic.projected(real, dimensions, seed=1), COUNT, seed=2))
-        assert spaces.activate_if_complete(space)
+        assert spaces.settle(space)
 
 
 def _await_clip(client: httpx2.Client) -> None:

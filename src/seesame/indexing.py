@@ -183,7 +183,7 @@ class Indexer:
                 progress.done / elapsed,
                 progress.failed,
             )
-        self._spaces.activate_if_complete(space)
+        self._spaces.settle(space)
         return progress
 
     def _lane(self, space: Space, embedder: Embedder, tally: "_Tally", finish: bool) -> None:

@@ -5,8 +5,9 @@ import threading
 from dataclasses import dataclass
 from typing import Literal
 
-from seesame.db import catalogue, work
+from seesame.db import catalogue, indexes, work
 from seesame.db import spaces as rows
+from seesame.db.indexes import OnBuild
 from seesame.db.pool import Database
 from seesame.errors import EmbedderBusy, EmbedderError, EmbedderTimeout, ModelInvalid
 from seesame.types import Embedder, Space
@@ -129,14 +130,22 @@ class Spaces:
                     space=space,
                     vectors=vectors,
                     missing=images - vectors,
-                    index_is_valid=rows.index_is_valid(connection, space.space_id),
+                    index_is_valid=indexes.is_valid(connection, space.space_id),
                     loaded=space.key in self._embedders,
                 )
                 for space, vectors in counted
             ]
 
-    def activate_if_complete(self, space: Space) -> bool:
-        """Lets a candidate answer from now on if it lacks no vector."""
+    def settle(self, space: Space, on_build: OnBuild | None = None) -> bool:
+        """Builds the index of a space that was filled, and lets a candidate answer if it lacks no vector.
+
+        A candidate is searched by nobody, so its index waits until all of its vectors are there.
+        """
+        if space.role == "candidate":
+            with self._database.transaction(timeout_s=60) as connection:
+                if not rows.is_complete(connection, space.space_id):
+                    return False
+        indexes.ensure(self._database, space, on_build)
         if space.role != "candidate":
             return False
         with self._database.transaction(timeout_s=60) as connection:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from psycopg import sql
 
-from seesame.db import catalogue, search, spaces
+from seesame.db import catalogue, indexes, search, spaces
 from seesame.db.filters import condition
 from seesame.db.pool import Connection, Database
 from seesame.filters import parse_filter
@@ -43,6 +43,7 @@ def filled(database: Database, vectors: Vectors) -> tuple[Database, Space]:
         space = spaces.register(connection, SpaceIdentity("toy", "0" * 64, DIMENSIONS), "fallback")
         add_images(connection, space, vectors, products=[_product(i // PER_PRODUCT) for i in range(IMAGES)])
         connection.execute("ANALYZE")
+    assert indexes.ensure(database, space)
     return database, space
 
 

@@ -32,7 +32,7 @@ def list_spaces(connection: Connection) -> list[Space]:
 
 
 def register(connection: Connection, identity: SpaceIdentity, role: Role) -> Space:
-    """The space of this identity, made with its table and index if it is new.
+    """The space of this identity, made with its table if it is new; `indexes` makes its index after it is filled.
 
     A new fallback takes the place of the old one. A space that exists keeps its role, unless it was retired.
     """
@@ -70,12 +70,6 @@ def count_vectors(connection: Connection, space_id: int) -> int:
     return int(scalar(connection, _SQL["count_vectors"].format(embeddings=embeddings_table(space_id))))
 
 
-def index_is_valid(connection: Connection, space_id: int) -> bool | None:
-    """Whether the HNSW index of a space can be used; None where it has none."""
-    row = connection.execute(_SQL["index_state"], {"table": f"seesame.embeddings_{space_id}"}).fetchone()
-    return None if row is None else bool(row[0])
-
-
 def _create(connection: Connection, identity: SpaceIdentity, role: Role) -> None:
     parameters = {
         "key": identity.key,
@@ -93,5 +87,3 @@ def _create(connection: Connection, identity: SpaceIdentity, role: Role) -> None
     if identity.dimensions * (2 if indexed else 4) <= _MAX_INLINE_BYTES:
         # Out of line, each distance of an exact search would cost a second look-up.
         connection.execute(_SQL["store_inline"].format(**names))
-    if indexed:
-        connection.execute(_SQL["create_index"].format(**names))

@@ -24,9 +24,6 @@ CREATE TABLE {embeddings} (
 -- name: store_inline
 ALTER TABLE {embeddings} ALTER COLUMN image_embedding SET STORAGE PLAIN
 
--- name: create_index
-CREATE INDEX ON {embeddings} USING hnsw (image_embedding halfvec_cosine_ops) WITH (m = 16, ef_construction = 100)
-
 -- name: set_role
 UPDATE seesame.spaces SET role = %(role)s WHERE space_id = %(space_id)s
 
@@ -49,7 +46,3 @@ SELECT NOT EXISTS (
 
 -- name: count_vectors
 SELECT count(*) FROM {embeddings}
-
--- name: index_state
-SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
-WHERE i.indrelid = to_regclass(%(table)s) AND a.amname = 'hnsw'

@@ -1,0 +1,111 @@
+"""The HNSW indexes of the tables of vectors: built after a load, while searches and writes go on.
+
+A graph that is built at once, in memory and by all cores, takes a fraction of the time of one that grows row by row.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from seesame.db.pool import Connection, Database, connect, scalar
+from seesame.db.spaces import count_vectors, embeddings_table
+from seesame.db.statements import statements
+from seesame.types import Space
+
+_log = logging.getLogger(__name__)
+_SQL = statements("indexes")
+
+_LOCK = 0x5EE5A41  # with the space's number: one process builds
+_NODE_BYTES = 900  # of the graph for a vector, beside the vector itself, at m = 16
+_LOOK_S = 1.0
+WORTH_IT = 2_000  # vectors; comparing fewer is as fast as an index, and finds all
+
+
+class Build(NamedTuple):
+    """How far a build has come, in vectors; `total` is 0 until PostgreSQL says how many there are."""
+
+    done: int
+    total: int
+
+
+OnBuild = Callable[[Build], None]
+
+
+def is_valid(connection: Connection, space_id: int) -> bool | None:
+    """Whether the index of a space can be used; None where it has none."""
+    found = [valid for _, valid in _indexes(connection, space_id)]
+    return any(found) if found else None
+
+
+def ensure(database: Database, space: Space, on_progress: OnBuild | None = None) -> bool:
+    """Builds the index of a space if it needs one and has none that can be used; whether it did.
+
+    Takes minutes for a million vectors. Reads and writes of the table go on meanwhile. What a build that was killed
+    left behind is cleared away. Where another process builds the same index, it is left to that one.
+    """
+    if space.vector_type != "halfvec":
+        return False
+    with database.session() as connection:
+        if is_valid(connection, space.space_id) or count_vectors(connection, space.space_id) <= WORTH_IT:
+            return False
+        if not scalar(connection, _SQL["lock"], {"lock": _LOCK, "space_id": space.space_id}):
+            return False
+        for name, _ in _indexes(connection, space.space_id):
+            connection.execute(_SQL["drop"].format(index=sql.SQL(name)))
+        started = time.monotonic()
+        with _watched(database.dsn, space.space_id, on_progress):
+            create(connection, embeddings_table(space.space_id), count_vectors(connection, space.space_id), space)
+        connection.execute(_SQL["analyze"].format(embeddings=embeddings_table(space.space_id)))
+        _log.info("Built the index of %s (%.0f s)", space.key, time.monotonic() - started)
+    return True
+
+
+def create(
+    connection: Connection, table: sql.Identifier, count: int, space: Space, *, concurrently: bool = True
+) -> None:
+    """Makes the index of a table of about `count` vectors.
+
+    It may use a quarter of what the server believes to be the machine's cache, if it has use for so much: a graph that
+    does not fit is finished row by row.
+    """
+    needed = count * (2 * space.dimensions + _NODE_BYTES)
+    connection.execute(_SQL["memory"], {"needed": needed})
+    word = sql.SQL("CONCURRENTLY" if concurrently else "")
+    connection.execute(_SQL["create"].format(concurrently=word, embeddings=table))
+
+
+def _indexes(connection: Connection, space_id: int) -> list[tuple[str, bool]]:
+    return connection.execute(_SQL["list_indexes"], {"table": f"seesame.embeddings_{space_id}"}).fetchall()
+
+
+@contextmanager
+def _watched(dsn: str, space_id: int, on_progress: OnBuild | None) -> Iterator[None]:
+    """Tells the progress of the build that goes on inside, by a connection of its own."""
+    if on_progress is None:
+        yield
+        return
+    ended = threading.Event()
+
+    def look() -> None:
+        try:
+            with connect(dsn) as connection:
+                while not ended.wait(_LOOK_S):
+                    row = connection.execute(_SQL["progress"], {"table": f"seesame.embeddings_{space_id}"}).fetchone()
+                    if row is not None:
+                        on_progress(Build(row[1], row[2]))
+        except psycopg.Error:
+            _log.debug("The build's progress cannot be read", exc_info=True)
+
+    watcher = threading.Thread(target=look, name="index build", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
