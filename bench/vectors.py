@@ -18,6 +18,7 @@ from seesame.cache import VectorCache
 from seesame.catalogue import Catalogue
 from seesame.db import indexes
 from seesame.db.embedded import EmbeddedPostgres
+from seesame.db.exact import ExactVectors
 from seesame.db.migrate import migrate
 from seesame.db.pool import Database, scalar
 from seesame.db.spaces import embeddings_table
@@ -139,7 +140,11 @@ def _at(bench: Bench, real: Vectors, database: Database, catalogue: Catalogue) -
     space = spaces.answering().space
     load_s, build_s, size_mb = fill(bench, database, space, vectors)
     shelf = Shelf(
-        database, Search(database, spaces, catalogue, VectorCache(), limits=ImageLimits()), space, vectors, queries
+        database,
+        Search(database, spaces, catalogue, VectorCache(), ExactVectors(max_bytes=0), limits=ImageLimits()),
+        space,
+        vectors,
+        queries,
     )
     likeness = f"{Likeness.of(vectors[: len(real)])}, of the {len(real)} real {Likeness.of(real)}"
     yield Row(f"{name}: cosine to the nearest / local dimension of {len(real)} synthetic vectors", likeness)

@@ -29,6 +29,7 @@ from seesame.images import ImageLimits
 from seesame.models.fallback import FallbackModel
 from seesame.records import read_records
 from seesame.settings import ClipSettings, Settings, WorkerSettings
+from tests.requirements import environment
 
 _TEMPLATE = "seesame_template"
 
@@ -108,6 +109,44 @@ def dsn(postgres: EmbeddedPostgres) -> Iterator[str]:
     """A migrated, empty database of this test's own."""
     with copied_database(postgres) as dsn:
         yield dsn
+
+
+@pytest.fixture
+def empty_dsn(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """A database that no migration has touched."""
+    name = f"empty_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+        yield make_conninfo(postgres.dsn, dbname=name)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def rightless(empty_dsn: str) -> Iterator[Database]:
+    """A database whose user owns the schema but may create neither schemas nor extensions."""
+    role = f"shop_{uuid.uuid4().hex}"
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+        connection.execute(sql.SQL("CREATE SCHEMA seesame AUTHORIZATION {}").format(sql.Identifier(role)))
+    database = Database(make_conninfo(empty_dsn, user=role))
+    yield database
+    database.close()
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA seesame CASCADE")
+        connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+@pytest.fixture
+def plain() -> Iterator[Database]:
+    """A schema in a PostgreSQL that has no pgvector."""
+    dsn = environment("SEESAME_TEST_PLAIN_POSTGRES", "plain-postgres")
+    name = f"plain_{uuid.uuid4().hex}"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        database = Database(make_conninfo(dsn, dbname=name))
+        yield database
+        database.close()
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from seesame.cache import VectorCache
 from seesame.catalogue import Catalogue
 from seesame.clip_watch import ClipWatch
 from seesame.db.embedded import EmbeddedPostgres
+from seesame.db.exact import ExactVectors
 from seesame.db.migrate import migrate
 from seesame.db.pool import Database
 from seesame.embedding.local import LocalEmbedder
@@ -165,7 +166,8 @@ def open_application(settings: Settings) -> Iterator[Application]:
             stack.callback(service.close)
             clip = ClipWatch(service, spaces)
         metrics = ShopMetrics()
-        search = Search(database, spaces, catalogue, cache, limits=limits, on_answer=metrics.answered)
+        exact = ExactVectors(max_bytes=settings.exact_memory_mb * 1024 * 1024)
+        search = Search(database, spaces, catalogue, cache, exact, limits=limits, on_answer=metrics.answered)
         indexer = Indexer(database, pictures, spaces, on_batch=metrics.indexed)
         metrics.watch(lambda: cache.counts, spaces.clip_is_available, indexer)
         yield Application(

@@ -21,6 +21,7 @@ SeesameError
 ├── NotFound                a product or an image that does not exist
 ├── DatabaseError
 │   ├── DatabaseUnavailable cannot be reached now; may work later
+│   │   └── SpaceChanged    a table of vectors became another one between two statements
 │   └── DatabaseUnsuitable  reached, but too old or lacking a right
 └── StorageFull             no room for a picture or for the embedded database
 
@@ -166,6 +167,10 @@ class DatabaseUnavailable(DatabaseError):
     """The database cannot be reached now; trying again later may work."""
 
     code = "database_unavailable"
+
+
+class SpaceChanged(DatabaseUnavailable):
+    """A table of vectors became another one between two statements; a second try finds it."""
 
 
 class DatabaseUnsuitable(DatabaseError):

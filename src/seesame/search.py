@@ -2,15 +2,18 @@
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from seesame.cache import VectorCache, photo_digest, text_digest
 from seesame.catalogue import Catalogue, check_text
 from seesame.db import search as rows
+from seesame.db.exact import ExactVectors
 from seesame.db.pool import Database
-from seesame.errors import EmbedderError, ImageError, InvalidInput, ModelInvalid, NotFound
+from seesame.db.spaces import meanwhile_changed
+from seesame.errors import EmbedderError, ImageError, InvalidInput, ModelInvalid, NotFound, SpaceChanged
+from seesame.filters import check_facet
 from seesame.images import ImageLimits, inspect
 from seesame.spaces import Answering, Reason, Spaces, reason_of
 from seesame.types import Clause, Page, Space, Vector
@@ -20,6 +23,8 @@ _log = logging.getLogger(__name__)
 MAX_LIMIT = 200
 MAX_OFFSET = 10_000
 MAX_TEXT = 1_000  # characters
+MAX_FACETS = 10
+_FACET_VALUES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +34,21 @@ class Query:
     clauses: tuple[Clause, ...] = ()
     limit: int = 10
     offset: int = 0
+    facets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= MAX_LIMIT:
             raise InvalidInput("limit", f"A limit lies between 1 and {MAX_LIMIT}.")
         if not 0 <= self.offset <= MAX_OFFSET:
             raise InvalidInput("offset", f"An offset lies between 0 and {MAX_OFFSET:,}.")
+        if len(self.facets) > MAX_FACETS:
+            raise InvalidInput("facets", f"At most {MAX_FACETS} fields.")
+        for name in self.facets:
+            check_facet(name)
+
+
+Facets = Mapping[str, list[tuple[str | float | bool, int]]]
+"""By field its most frequent values, with how many products have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,7 @@ class Answer:
     degraded_reason: Reason | None
     took_ms: float
     embedding_ms: float = 0.0
+    facets: Facets = field(default_factory=dict)
 
 
 class Search:
@@ -57,6 +72,7 @@ class Search:
         spaces: Spaces,
         catalogue: Catalogue,
         cache: VectorCache,
+        exact: ExactVectors,
         *,
         limits: ImageLimits,
         on_answer: Callable[[Answer], None] = lambda answer: None,  # noqa: ARG005 - nobody counts
@@ -65,6 +81,7 @@ class Search:
         self._spaces = spaces
         self._catalogue = catalogue
         self._cache = cache
+        self._exact = exact
         self._limits = limits
         self._on_answer = on_answer
 
@@ -108,7 +125,8 @@ class Search:
                 reason = reason_of(error)
         with self._database.transaction() as connection:
             page = rows.fulltext(connection, text, query.clauses, limit=query.limit, offset=query.offset)
-        return self._answered(page, answering.space, reason, started, started)
+            facets = rows.facets(connection, query.facets, query.clauses, limit=_FACET_VALUES)
+        return self._answered(page, facets, answering.space, reason, started, started)
 
     def like_product(self, product_id: str, query: Query) -> Answer:
         """Other products that look like a product's first picture.
@@ -177,18 +195,29 @@ class Search:
         exclude: str | None = None,
     ) -> Answer:
         embedded = time.perf_counter()
-        with self._database.transaction() as connection:
-            page = rows.nearest(
-                connection, space, vector, query.clauses, limit=query.limit, offset=query.offset, exclude=exclude
-            )
+        try:
+            page, facets = self._compared(space, vector, query, exclude)
+        except SpaceChanged:  # pgvector came; what was about to be searched is another table now
+            space = next((fresh for fresh in self._spaces.all() if fresh.key == space.key), space)
+            page, facets = self._compared(space, vector, query, exclude)
         if space.vector_type == "halfvec":
             _log.info("✅ Used pgvector similarity search", extra={"method": page.method, "results": len(page.hits)})
         else:
-            _log.info("⚠️ pgvector is not used in this space, using exact similarity search")
-        return self._answered(page, space, reason, started, embedded)
+            _log.info("⚠️ pgvector is not available, using exact similarity search")
+        return self._answered(page, facets, space, reason, started, embedded)
 
-    def _answered(self, page: Page, space: Space, reason: Reason | None, started: float, embedded: float) -> Answer:
+    def _compared(self, space: Space, vector: Vector, query: Query, exclude: str | None) -> tuple[Page, Facets]:
+        nearest = rows.nearest if space.vector_type == "halfvec" else self._exact.nearest
+        with self._database.transaction() as connection, meanwhile_changed():
+            page = nearest(
+                connection, space, vector, query.clauses, limit=query.limit, offset=query.offset, exclude=exclude
+            )
+            return page, rows.facets(connection, query.facets, query.clauses, limit=_FACET_VALUES)
+
+    def _answered(
+        self, page: Page, facets: Facets, space: Space, reason: Reason | None, started: float, embedded: float
+    ) -> Answer:
         ended = time.perf_counter()
-        answer = Answer(page, space.key, reason, (ended - started) * 1000, (embedded - started) * 1000)
+        answer = Answer(page, space.key, reason, (ended - started) * 1000, (embedded - started) * 1000, facets)
         self._on_answer(answer)
         return answer

@@ -90,6 +90,7 @@ class Settings(_Process):
     clip_timeout_s: float = Field(default=3.0, gt=0, le=60)
     redis_url: SecretStr | None = Field(default=None, validation_alias="REDIS_URL")
     allowed_image_hosts: str = ""
+    exact_memory_mb: int = Field(default=1024, ge=0)
 
     @field_validator("clip_url")
     @classmethod

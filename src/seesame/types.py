@@ -115,7 +115,11 @@ Role = Literal["primary", "fallback", "candidate", "retired"]
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """A space as the database knows it. `vector_type` is `halfvec` with pgvector and `real[]` without."""
+    """A space as the database knows it.
+
+    `vector_type` is `halfvec` with pgvector and `real[]` without; `indexed`, whether it has an index that can be used;
+    `images`, about how many vectors there were when PostgreSQL last looked, -1 where it never did.
+    """
 
     space_id: int
     key: str
@@ -123,6 +127,8 @@ class Space:
     role: Role
     ef_search: int
     vector_type: str
+    indexed: bool
+    images: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +140,25 @@ class WorkItem:
     bytes_ref: str
 
 
+FieldValue = str | int | float | bool | Decimal
+
+
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One condition on a product: a field equals any of some values, or its number lies in a range."""
+    """Conditions on one field of a product, all of which must hold.
+
+    A field that is a list has the value that it contains. A field that is missing equals nothing, lies in no range, and
+    is none of whatever it must not be.
+    """
 
     field: str
-    any_of: tuple[str | int | float | bool | Decimal, ...] = ()
+    any_of: tuple[FieldValue, ...] = ()
+    none_of: tuple[FieldValue, ...] = ()
     lower: Decimal | None = None
     lower_inclusive: bool = True
     upper: Decimal | None = None
     upper_inclusive: bool = True
+    exists: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +175,9 @@ Method = Literal["hnsw", "iterative", "exact", "fulltext"]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some hits, best first. `exhausted`: no more follow."""
+    """Some hits, best first. `exhausted`: no more follow. `scanned`: how many images were compared, or texts ranked."""
 
     hits: tuple[Hit, ...]
     method: Method
     exhausted: bool
+    scanned: int

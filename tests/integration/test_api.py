@@ -62,8 +62,31 @@ def test_a_photo_finds_its_product_and_the_answer_says_how(filled: httpx2.Client
     assert len(answer["results"]) == 3
     assert (answer["degraded"], answer["degraded_reason"]) == (True, "clip_unavailable")
     assert answer["space"].startswith("efficientnet-lite0@")
-    assert answer["search"] == {"method": "exact", "exhausted": False}
+    assert answer["search"] == {"method": "exact", "exhausted": False, "scanned": 5}
+    assert answer["facets"] == {}
     assert answer["results"][0]["product"]["price"] == 12.5
+
+
+def test_values_are_counted_on_request(filled: httpx2.Client) -> None:
+    """However the search is asked; a filter on the field itself leaves its other values to choose."""
+    sent = {"filter": '{"attributes.color": ["red", "blue"]}', "facets": "attributes.color, category"}
+    photo = filled.post("/v1/search/image", files={"image": picture("blue")}, data=sent)
+    assert sorted(_ids(photo)) == ["blue", "red"]
+    colours = [{"value": colour, "count": 1} for colour in sorted(COLOURS)]
+    assert photo.json()["facets"]["attributes.color"] == colours
+    body = {
+        "queries": [{"product_id": "red"}],
+        "filter": {"attributes.color": "blue"},
+        "facets": ["attributes.color", "currency"],
+    }
+    answer = filled.post("/v1/search", json=body).json()
+    assert answer["facets"]["attributes.color"] == colours
+    similar = filled.get("/v1/products/red/similar", params={"facets": "attributes.color"}).json()
+    assert similar["facets"] == {"attributes.color": colours}
+    words = filled.post("/v1/search", json={"queries": [{"text": "thing"}], "facets": ["attributes.color"]}).json()
+    assert words["facets"] == {"attributes.color": colours}
+    for wrong in ("title", "price", "attributes." + "x" * 201, ",".join(["brand"] * 11)):
+        assert filled.get("/v1/products/red/similar", params={"facets": wrong}).status_code == 422
 
 
 def test_a_search_takes_a_picture_words_or_a_product(filled: httpx2.Client) -> None:

@@ -3,23 +3,18 @@
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 
-import numpy as np
 import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from seesame.db import search as search_rows
-from seesame.db import spaces, work
+from seesame.db import spaces
 from seesame.db.embedded import EmbeddedPostgres
 from seesame.db.migrate import migrate, status
-from seesame.db.pool import Database, pgvector_version
+from seesame.db.pool import Database
 from seesame.errors import DatabaseUnavailable, DatabaseUnsuitable
 from seesame.types import SpaceIdentity
-from tests.catalogue_rows import add_images, unit
-from tests.requirements import environment
 
 _MIGRATE = """
 import sys
@@ -27,44 +22,6 @@ from seesame.db.migrate import migrate
 from seesame.db.pool import Database, pgvector_version
 print(len(migrate(Database(sys.argv[1]))))
 """
-
-
-@pytest.fixture
-def empty_dsn(postgres: EmbeddedPostgres) -> Iterator[str]:
-    """A database that no migration has touched."""
-    name = f"empty_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
-        yield make_conninfo(postgres.dsn, dbname=name)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-@pytest.fixture
-def rightless(empty_dsn: str) -> Iterator[Database]:
-    """A database whose user owns the schema but may create neither schemas nor extensions."""
-    role = f"shop_{uuid.uuid4().hex}"
-    with psycopg.connect(empty_dsn, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
-        connection.execute(sql.SQL("CREATE SCHEMA seesame AUTHORIZATION {}").format(sql.Identifier(role)))
-    database = Database(make_conninfo(empty_dsn, user=role))
-    yield database
-    database.close()
-    with psycopg.connect(empty_dsn, autocommit=True) as connection:
-        connection.execute("DROP SCHEMA seesame CASCADE")
-        connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
-
-
-@pytest.fixture
-def plain() -> Iterator[Database]:
-    """A schema in a PostgreSQL that has no pgvector."""
-    dsn = environment("SEESAME_TEST_PLAIN_POSTGRES", "plain-postgres")
-    name = f"plain_{uuid.uuid4().hex}"
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        database = Database(make_conninfo(dsn, dbname=name))
-        yield database
-        database.close()
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def test_migrations_are_recorded_and_applied_once(empty_dsn: str) -> None:
@@ -112,36 +69,6 @@ def test_an_unreachable_database_is_told() -> None:
     """Nobody listens there."""
     with pytest.raises(DatabaseUnavailable):
         migrate(Database("host=127.0.0.1 port=1 dbname=none"))
-
-
-def test_without_the_right_to_pgvector_search_is_exact(rightless: Database) -> None:
-    """Vectors go into real[], and the nearest are found by comparing all."""
-    _search_without_pgvector(rightless)
-
-
-def test_without_the_files_of_pgvector_search_is_exact(plain: Database) -> None:
-    """The same on a PostgreSQL that was never given pgvector."""
-    _search_without_pgvector(plain)
-
-
-def _search_without_pgvector(database: Database) -> None:
-    migrate(database)
-    database.open()
-    with database.transaction() as connection:
-        assert pgvector_version(connection) is None
-        space = spaces.register(connection, SpaceIdentity("toy", "0" * 64, 8), "fallback")
-        assert space.vector_type == "real[]"
-        vectors = unit(np.random.default_rng(1).normal(size=(50, 8)))
-        add_images(connection, space, vectors)
-        page = search_rows.nearest(connection, space, vectors[7], (), limit=5)
-        stored = search_rows.vector_of(connection, space, "p7")
-        assert work.count_pending(connection, space.space_id) == 0
-    nearest = np.argsort(-(vectors @ vectors[7]))[:5]
-    assert page.method == "exact"
-    assert [hit.product.product_id for hit in page.hits] == [f"p{i}" for i in nearest]
-    assert page.hits[0].similarity == pytest.approx(1.0, abs=1e-6)
-    assert stored is not None
-    assert float(stored @ vectors[7]) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_a_pgvector_that_is_too_old_is_not_used(database: Database, caplog: pytest.LogCaptureFixture) -> None:

@@ -32,7 +32,8 @@ def _product(number: int) -> Product:
         title="A thing",
         category=("shoes", "dresses", "hats")[number % 3],
         price=Decimal(number % 100),
-        attributes={"color": "red" if number % 1000 == 0 else "blue", "sizes": ["S", "M"]},
+        attributes={"color": "red" if number % 1000 == 0 else "blue", "sizes": ["S", "M"], "number": number}
+        | ({} if number % 2 else {"even": True}),
     )
 
 
@@ -44,7 +45,8 @@ def filled(database: Database, vectors: Vectors) -> tuple[Database, Space]:
         add_images(connection, space, vectors, products=[_product(i // PER_PRODUCT) for i in range(IMAGES)])
         connection.execute("ANALYZE")
     assert indexes.ensure(database, space)
-    return database, space
+    with database.transaction() as connection:
+        return database, spaces.list_spaces(connection)[0]
 
 
 def _expected(vectors: Vectors, query: Vector, keep: "list[bool] | None" = None) -> list[str]:
@@ -84,6 +86,8 @@ def test_search_of_the_database(filled: tuple[Database, Space], vectors: Vectors
     with database.transaction() as connection:
         _check_recall(connection, space, vectors, queries)
         _check_filters(connection, space, vectors, queries[0])
+        _check_conditions(connection, space, queries[0])
+        _check_facets(connection)
         _check_paging(connection, space, vectors, queries[0])
         _check_plans(connection, space, queries[0])
 
@@ -122,6 +126,39 @@ def _check_filters(connection: Connection, space: Space, vectors: Vectors, query
     assert search.nearest(connection, space, query, parse_filter({"brand": "nobody"}), limit=10).hits == ()
 
 
+def _check_conditions(connection: Connection, space: Space, query: Vector) -> None:
+    """What is not, what is there at all, and ranges of attributes."""
+
+    def found(**conditions: object) -> set[int]:
+        clauses = parse_filter({name.replace("__", "."): value for name, value in conditions.items()})
+        return {int(name[1:]) for name in _ids(search.nearest(connection, space, query, clauses, limit=200))}
+
+    assert found(attributes__number={"gt": 2_990}) == set(range(2_991, 3_000))
+    assert found(attributes__number={"gte": 5, "lte": 7}, category={"not": ["shoes"]}) == {5, 7}
+    assert found(attributes__number={"lt": 4}, attributes__even={"exists": True}) == {0, 2}
+    assert found(attributes__number={"lt": 4}, attributes__even={"exists": False}) == {1, 3}
+    assert found(attributes__number={"lt": 4}, attributes__even={"not": True}) == {1, 3}
+    assert found(attributes__number={"lt": 3}, brand={"not": "nobody"}) == {0, 1, 2}
+    assert found(attributes__number={"lt": 3}, brand={"exists": True}) == set()
+    assert found(attributes__number={"lt": 10, "in": [3, 4, 11]}) == {3, 4}
+
+
+def _check_facets(connection: Connection) -> None:
+    clauses = parse_filter({"category": "shoes", "price": {"lt": 10}})
+    counted = search.facets(connection, ["category", "attributes.sizes", "brand"], clauses, limit=2)
+    cheap = [i for i in range(IMAGES // PER_PRODUCT) if i % 100 < 10]
+    assert (
+        counted["category"]
+        == sorted(
+            ((name, sum(i % 3 == k for i in cheap)) for k, name in enumerate(("shoes", "dresses", "hats"))),
+            key=lambda value: (-value[1], value[0]),
+        )[:2]
+    )
+    shoes = sum(i % 3 == 0 for i in cheap)
+    assert counted["attributes.sizes"] == [("M", shoes), ("S", shoes)]
+    assert counted["brand"] == []
+
+
 def _check_paging(connection: Connection, space: Space, vectors: Vectors, query: Vector) -> None:
     only_hats = parse_filter({"category": "hats", "price": {"lt": 30}})
     pages = [search.nearest(connection, space, query, only_hats, limit=50, offset=o) for o in range(0, 400, 50)]
@@ -153,6 +190,9 @@ def test_a_product_with_many_images_does_not_crowd_out_the_others(database: Data
         products = [Product("crowd") if i < 3_000 else Product(f"p{i}") for i in range(3_100)]
         add_images(connection, space, vectors, products=products)
         connection.execute("ANALYZE")
+    assert indexes.ensure(database, space)
+    with database.transaction() as connection:
+        (space,) = spaces.list_spaces(connection)
         page = search.nearest(connection, space, vectors[0], (), limit=10)
         others = search.nearest(connection, space, vectors[0], (), limit=10, exclude="crowd")
     assert page.hits[0].product.product_id == "crowd"

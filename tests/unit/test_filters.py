@@ -19,6 +19,15 @@ def test_a_filter_has_values_lists_and_ranges() -> None:
     )
 
 
+def test_conditions_may_be_put_together() -> None:
+    """What it is, what it is not, whether it is there, and where it lies."""
+    written = {"brand": {"in": "Acme", "exists": True}, "attributes.size": {"not": [38, 39], "gt": 36}}
+    assert parse_filter(written) == (
+        Clause("brand", any_of=("Acme",), exists=True),
+        Clause("attributes.size", none_of=(38, 39), lower=Decimal(36), lower_inclusive=False),
+    )
+
+
 @pytest.mark.parametrize(
     "written",
     [
@@ -40,7 +49,12 @@ def test_a_filter_has_values_lists_and_ranges() -> None:
         {"price": {"lte": float("nan")}},
         {"price": {"lte": float("inf")}},
         {"price": {"lte": 10**400}},
-        {"attributes.a": {"gte": 1}},
+        {"attributes.a": {"gte": "1"}},
+        {"attributes.a": {}},
+        {"attributes.a": {"exists": 1}},
+        {"brand": {"gte": 1}},
+        {"brand": {"not": []}},
+        {"brand": {"in": None}},
         {"attributes.a": [[1]]},
         {"attributes." + "x" * 201: "y"},
         {"attributes.nul\0": "y"},

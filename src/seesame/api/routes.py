@@ -52,6 +52,7 @@ _SEARCH_FORM = _PICTURE | {
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 10},
     "offset": {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0},
     "filter": {"type": "string", "description": "Conditions as JSON.", "example": '{"price": {"lte": 50}}'},
+    "facets": {"type": "string", "description": "Fields, parted by commas.", "example": "brand,attributes.color"},
 }
 
 
@@ -77,6 +78,7 @@ def _written_filter(
     return _clauses(filter)
 
 
+FacetNames = Annotated[str | None, Query(max_length=1_000, description="Fields, parted by commas.")]
 Clauses = Annotated[tuple[Clause, ...], Depends(_written_filter)]
 
 
@@ -96,9 +98,11 @@ def list_products(app: App, clauses: Clauses, limit: Limit = 24, offset: Offset 
 
 
 @router.get("/v1/products/{product_id:path}/similar", tags=["search"])
-def similar_products(app: App, product_id: str, clauses: Clauses, limit: Limit = 10, offset: Offset = 0) -> AnswerOut:
+def similar_products(
+    app: App, product_id: str, clauses: Clauses, facets: FacetNames = None, limit: Limit = 10, offset: Offset = 0
+) -> AnswerOut:
     """Other products that look like this one."""
-    query = SearchQuery(clauses, limit=limit, offset=offset)
+    query = SearchQuery(clauses, limit=limit, offset=offset, facets=_names(facets))
     return AnswerOut.of(app.search.like_product(product_id, query), uuid4().hex)
 
 
@@ -141,7 +145,7 @@ def get_picture(app: App, image_id: UUID, size: Literal["full", "thumb"] = "full
 async def search_by_image(app: App, request: Request) -> AnswerOut:
     """Products that look like the photo in the multipart part `image`.
 
-    Other parts: `limit`, `offset`, and `filter` as JSON.
+    Other parts: `limit`, `offset`, `filter` as JSON, and `facets`, parted by commas.
     """
     async with request.form(max_files=2, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES) as form:
         data = await _part(form, _SEARCH_FORM)
@@ -149,6 +153,7 @@ async def search_by_image(app: App, request: Request) -> AnswerOut:
             _clauses(_field(form, "filter")),
             limit=_integer(form, "limit", 10),
             offset=_integer(form, "offset", 0),
+            facets=_names(_field(form, "facets")),
         )
     return AnswerOut.of(await run_in_threadpool(app.search.by_photo, data, query), uuid4().hex)
 
@@ -157,7 +162,7 @@ async def search_by_image(app: App, request: Request) -> AnswerOut:
 def search(app: App, body: SearchIn) -> AnswerOut:
     """Products that match a picture, words, or a product."""
     subject = body.queries[0]
-    query = SearchQuery(parse_filter(body.filter), limit=body.limit, offset=body.offset)
+    query = SearchQuery(parse_filter(body.filter), limit=body.limit, offset=body.offset, facets=tuple(body.facets))
     if subject.text is not None:
         answer = app.search.by_text(subject.text, query)
     elif subject.product_id is not None:
@@ -254,6 +259,10 @@ def _integer(form: FormData, name: str, default: int) -> int:
     if not text.isascii() or not text.removeprefix("-").isdecimal() or len(text) > 12:
         raise InvalidInput(name, "A whole number.")
     return int(text)
+
+
+def _names(written: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in written.split(",")) if written else ()
 
 
 def _clauses(written: str | None) -> tuple[Clause, ...]:

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from seesame.catalogue import Listing
-from seesame.search import MAX_LIMIT, MAX_OFFSET, MAX_TEXT, Answer
+from seesame.search import MAX_FACETS, MAX_LIMIT, MAX_OFFSET, MAX_TEXT, Answer
 from seesame.types import Hit, Method, Product, ProductImage
 
 Price = Annotated[Decimal, PlainSerializer(float, return_type=float), Field(ge=0)]
@@ -72,6 +72,7 @@ class SearchIn(_Request):
         default={},
         examples=[{"category": "dresses", "price": {"lte": 100}, "attributes.color": ["red", "blue"]}],
     )
+    facets: list[str] = Field(default=[], max_length=MAX_FACETS, examples=[["brand", "attributes.color"]])
     limit: Limit = 10
     offset: Offset = 0
 
@@ -149,6 +150,14 @@ class MethodOut(BaseModel):
 
     method: Method
     exhausted: bool = Field(description="No more products follow.")
+    scanned: int = Field(description="How many pictures, or texts, were ranked; all that match, if no more follow.")
+
+
+class FacetOut(BaseModel):
+    """A value of a field, and how many products that meet the filter have it."""
+
+    value: str | float | bool
+    count: int
 
 
 class AnswerOut(BaseModel):
@@ -161,6 +170,9 @@ class AnswerOut(BaseModel):
     space: str
     search: MethodOut
     results: list[ResultOut]
+    facets: dict[str, list[FacetOut]] = Field(
+        description="By field its most frequent values. A filter on the field itself does not count there."
+    )
 
     @classmethod
     def of(cls, answer: Answer, query_id: str) -> Self:
@@ -171,8 +183,12 @@ class AnswerOut(BaseModel):
             degraded=answer.degraded_reason is not None,
             degraded_reason=answer.degraded_reason,
             space=answer.space,
-            search=MethodOut(method=answer.page.method, exhausted=answer.page.exhausted),
+            search=MethodOut(method=answer.page.method, exhausted=answer.page.exhausted, scanned=answer.page.scanned),
             results=[ResultOut.of(hit) for hit in answer.page.hits],
+            facets={
+                name: [FacetOut(value=value, count=count) for value, count in counted]
+                for name, counted in answer.facets.items()
+            },
         )
 
 

@@ -39,8 +39,13 @@ OnBuild = Callable[[Build], None]
 
 def is_valid(connection: Connection, space_id: int) -> bool | None:
     """Whether the index of a space can be used; None where it has none."""
-    found = [valid for _, valid in _indexes(connection, space_id)]
+    found = [valid for _, valid in listed(connection, embeddings_table(space_id))]
     return any(found) if found else None
+
+
+def listed(connection: Connection, table: sql.Identifier) -> list[tuple[str, bool]]:
+    """The HNSW indexes of a table: the name, and whether PostgreSQL uses it."""
+    return connection.execute(_SQL["list_indexes"], {"table": table.as_string()}).fetchall()
 
 
 def ensure(database: Database, space: Space, on_progress: OnBuild | None = None) -> bool:
@@ -56,12 +61,13 @@ def ensure(database: Database, space: Space, on_progress: OnBuild | None = None)
             return False
         if not scalar(connection, _SQL["lock"], {"lock": _LOCK, "space_id": space.space_id}):
             return False
-        for name, _ in _indexes(connection, space.space_id):
+        table = embeddings_table(space.space_id)
+        for name, _ in listed(connection, table):
             connection.execute(_SQL["drop"].format(index=sql.SQL(name)))
         started = time.monotonic()
-        with _watched(database.dsn, space.space_id, on_progress):
-            create(connection, embeddings_table(space.space_id), count_vectors(connection, space.space_id), space)
-        connection.execute(_SQL["analyze"].format(embeddings=embeddings_table(space.space_id)))
+        with _watched(database.dsn, table, on_progress):
+            create(connection, table, count_vectors(connection, space.space_id), space)
+        analyze(connection, table)
         _log.info("Built the index of %s (%.0f s)", space.key, time.monotonic() - started)
     return True
 
@@ -80,12 +86,13 @@ def create(
     connection.execute(_SQL["create"].format(concurrently=word, embeddings=table))
 
 
-def _indexes(connection: Connection, space_id: int) -> list[tuple[str, bool]]:
-    return connection.execute(_SQL["list_indexes"], {"table": f"seesame.embeddings_{space_id}"}).fetchall()
+def analyze(connection: Connection, table: sql.Identifier) -> None:
+    """Tells the planner what a table holds after much was written."""
+    connection.execute(_SQL["analyze"].format(embeddings=table))
 
 
 @contextmanager
-def _watched(dsn: str, space_id: int, on_progress: OnBuild | None) -> Iterator[None]:
+def _watched(dsn: str, table: sql.Identifier, on_progress: OnBuild | None) -> Iterator[None]:
     """Tells the progress of the build that goes on inside, by a connection of its own."""
     if on_progress is None:
         yield
@@ -96,7 +103,7 @@ def _watched(dsn: str, space_id: int, on_progress: OnBuild | None) -> Iterator[N
         try:
             with connect(dsn) as connection:
                 while not ended.wait(_LOOK_S):
-                    row = connection.execute(_SQL["progress"], {"table": f"seesame.embeddings_{space_id}"}).fetchone()
+                    row = connection.execute(_SQL["progress"], {"table": table.as_string()}).fetchone()
                     if row is not None:
                         on_progress(Build(row[1], row[2]))
         except psycopg.Error:

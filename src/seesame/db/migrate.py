@@ -9,7 +9,9 @@ from importlib import resources
 import psycopg
 from psycopg.rows import class_row
 
+from seesame.db import conversion
 from seesame.db.pool import Connection, Database, pgvector_version, scalar, translated
+from seesame.db.spaces import follow_writes, list_spaces
 from seesame.errors import DatabaseUnsuitable
 
 _log = logging.getLogger(__name__)
@@ -48,6 +50,13 @@ def migrate(database: Database) -> list[Migration]:
             if migration.version not in known:
                 _apply(connection, migration)
                 applied.append(migration)
+        for space in list_spaces(connection):
+            if space.vector_type == "real[]":
+                with connection.transaction():
+                    follow_writes(connection, space.space_id)
+    if waiting := conversion.due(database):
+        names = ", ".join(space.key for space in waiting)
+        _log.warning("⚠️ pgvector is here, but %s not converted to it yet; run: seesame db migrate", names)
     return applied
 
 

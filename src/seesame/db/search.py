@@ -1,5 +1,6 @@
 """Nearest images, grouped by product, in one statement."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -9,7 +10,8 @@ import numpy as np
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
-from seesame.db.filters import condition
+from seesame.db.filters import ATTRIBUTE, condition
+from seesame.db.indexes import WORTH_IT
 from seesame.db.pool import Connection, scalar, set_local
 from seesame.db.spaces import embeddings_table, vector_literal
 from seesame.db.statements import statements
@@ -17,10 +19,11 @@ from seesame.types import Clause, Hit, Method, Page, Product, ProductImage, Spac
 
 _SQL = statements("search")
 
-EXACT_BELOW = (
-    2_000  # images, or products where there is a filter; comparing so many is as fast as the index, and finds all
-)
 _MAX_EF_SEARCH = 1_000
+_SCAN_MOST = (
+    20_000  # index entries that a filtered search may pass over, or more where that is cheaper than to compare all
+)
+_SCAN_MEMORY = 4  # times work_mem, for what was passed over
 _JOIN_PRODUCTS = sql.SQL("JOIN seesame.products f USING (product_id)")
 _PRODUCT_FIELDS = [field.name for field in fields(Product)]
 _IMAGE_FIELDS = [field.name for field in fields(ProductImage)]
@@ -57,8 +60,8 @@ def nearest(
             method = "exact"
         else:
             candidates *= 4
-    hits = tuple(_hit(row) for row in rows if row["product_id"] is not None)
-    return Page(hits, method, exhausted=rows[0]["products"] < wanted)
+    hits = tuple(hit(row) for row in rows if row["product_id"] is not None)
+    return Page(hits, method, exhausted=rows[0]["products"] < wanted, scanned=rows[0]["images"])
 
 
 def fulltext(connection: Connection, text: str, clauses: Sequence[Clause], *, limit: int, offset: int = 0) -> Page:
@@ -68,7 +71,27 @@ def fulltext(connection: Connection, text: str, clauses: Sequence[Clause], *, li
     with connection.cursor(row_factory=class_row(Product)) as cursor:
         found = cursor.execute(statement, {**values, "text": text, "limit": limit, "offset": offset}).fetchall()
     hits = tuple(Hit(product, None, None) for product in found[:limit])
-    return Page(hits, "fulltext", exhausted=len(found) <= limit)
+    return Page(hits, "fulltext", exhausted=len(found) <= limit, scanned=len(found))
+
+
+def facets(
+    connection: Connection, fields: Sequence[str], clauses: Sequence[Clause], *, limit: int
+) -> dict[str, list[tuple[Any, int]]]:
+    """For each field its values with how many products have them, the most frequent first.
+
+    Counted are the products that meet all clauses but those on the field itself: its other values can be chosen, too.
+    """
+    return {field: _facet(connection, field, [c for c in clauses if c.field != field], limit) for field in fields}
+
+
+def _facet(connection: Connection, field: str, clauses: Sequence[Clause], limit: int) -> list[tuple[Any, int]]:
+    where, values = condition(clauses)
+    if field.startswith(ATTRIBUTE):
+        statement = _SQL["attribute_facet"].format(condition=where)
+        values["name"] = field.removeprefix(ATTRIBUTE)
+    else:
+        statement = _SQL["column_facet"].format(condition=where, column=sql.Identifier(field))
+    return connection.execute(statement, values | {"limit": limit}).fetchall()
 
 
 def vector_of(connection: Connection, space: Space, product_id: str, image_id: UUID | None = None) -> Vector | None:
@@ -80,6 +103,15 @@ def vector_of(connection: Connection, space: Space, product_id: str, image_id: U
         return None
     vector = np.asarray(row[0], dtype=np.float32)
     return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+
+
+def few(space: Space) -> int:
+    """How many images are compared one by one rather than searched through the index.
+
+    If of N images n match, an index that looks at k of those has to pass over k N / n others, as their share is n / N.
+    Comparing the n that match costs about as much where n = sqrt(k N).
+    """
+    return max(WORTH_IT, math.isqrt(space.ef_search * max(0, space.images)))
 
 
 class _Search:
@@ -96,6 +128,7 @@ class _Search:
         self._connection = connection
         self._space = space
         self._filtered = bool(clauses)
+        self._few = few(space)
         self._passes_over = bool(clauses) or exclude is not None
         where, self._values = condition(clauses)
         self._names = {
@@ -109,22 +142,31 @@ class _Search:
 
     def method(self) -> Method:
         """Exact where few match or there is no index; else through the index."""
-        if self._space.vector_type == "real[]":
+        if not self._space.indexed:
             return "exact"
-        # With a filter products are counted, not their images: without a join that takes a twentieth of the time.
+        if not self._filtered:
+            return "hnsw" if self._few < self._space.images or self._count() > self._few else "exact"
+        return "iterative" if self._count() > self._few else "exact"
+
+    def _count(self) -> int:
+        """How many can match, up to one more than few.
+
+        With a filter products are counted, not their images: without a join that takes a twentieth of the time.
+        """
         statement = _SQL["count_products" if self._filtered else "count_images"].format(**self._names)
-        if scalar(self._connection, statement, {**self._values, "at_most": EXACT_BELOW + 1}) <= EXACT_BELOW:
-            return "exact"
-        return "iterative" if self._filtered else "hnsw"
+        return int(scalar(self._connection, statement, {**self._values, "at_most": self._few + 1}))
 
     def run(self, method: Method, *, candidates: int, limit: int, offset: int) -> list[dict[str, Any]]:
         """At least one row: the totals, and a product where there is one."""
         if method != "exact":
+            ef_search = min(_MAX_EF_SEARCH, max(self._space.ef_search, candidates))
+            # What is passed over must not make the index stop short.
             set_local(
                 self._connection,
-                hnsw__ef_search=min(_MAX_EF_SEARCH, max(self._space.ef_search, candidates)),
-                # What is passed over must not make the index stop short.
+                hnsw__ef_search=ef_search,
                 hnsw__iterative_scan="relaxed_order" if self._passes_over else "off",
+                hnsw__max_scan_tuples=max(_SCAN_MOST, ef_search * self._space.images // self._few),
+                hnsw__scan_mem_multiplier=_SCAN_MEMORY,
             )
         statement = _SQL["nearest"].format(distance=self._distance(method), **self._names)
         values = {"vector": self._vector, "candidates": candidates, "limit": limit, "offset": offset}
@@ -132,8 +174,6 @@ class _Search:
             return cursor.execute(statement, {**self._values, **values}).fetchall()
 
     def _distance(self, method: Method) -> sql.Composable:
-        if self._space.vector_type == "real[]":
-            return sql.SQL("seesame.cosine_distance(e.image_embedding, %(vector)s::real[])")
         # An index orders by the operator alone; with a sum around it, all that match are compared.
         shape = (
             "(e.image_embedding <=> %(vector)s::halfvec) + 0"
@@ -143,7 +183,8 @@ class _Search:
         return sql.SQL(shape)
 
 
-def _hit(row: dict[str, Any]) -> Hit:
+def hit(row: dict[str, Any]) -> Hit:
+    """A product, its image and their `similarity` from a row that has the columns of both."""
     product = Product(**{name: row[name] for name in _PRODUCT_FIELDS})
     image = ProductImage(**{name: row[name] for name in _IMAGE_FIELDS})
     return Hit(product, max(-1.0, min(1.0, row["similarity"])), image)

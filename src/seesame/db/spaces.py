@@ -1,11 +1,15 @@
 """Spaces and their tables of vectors."""
 
-from psycopg import sql
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from psycopg import errors, sql
 from psycopg.rows import class_row
 
 from seesame.db.catalogue import now
 from seesame.db.pool import Connection, pgvector_version, scalar
 from seesame.db.statements import statements
+from seesame.errors import SpaceChanged
 from seesame.types import Role, Space, SpaceIdentity, Vector
 
 _SQL = statements("spaces")
@@ -23,6 +27,19 @@ def vector_literal(vector: Vector, vector_type: str) -> str:
     """A vector as the input text of its column's type."""
     numbers = ",".join(map(repr, vector.tolist()))
     return f"{{{numbers}}}" if vector_type == "real[]" else f"[{numbers}]"
+
+
+@contextmanager
+def meanwhile_changed() -> Iterator[None]:
+    """For statements on a space that was read in an earlier transaction.
+
+    Raises:
+        SpaceChanged: its table has other columns now.
+    """
+    try:
+        yield
+    except (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction) as error:
+        raise SpaceChanged("The vectors were changed meanwhile; try again.") from error
 
 
 def list_spaces(connection: Connection) -> list[Space]:
@@ -70,6 +87,27 @@ def count_vectors(connection: Connection, space_id: int) -> int:
     return int(scalar(connection, _SQL["count_vectors"].format(embeddings=embeddings_table(space_id))))
 
 
+def vector_type(kind: str, dimensions: int) -> sql.Composable:
+    """The type of a column of vectors."""
+    return sql.SQL("halfvec({})").format(sql.Literal(dimensions)) if kind == "halfvec" else sql.SQL("real[]")
+
+
+def store_inline(connection: Connection, table: sql.Identifier, kind: str, dimensions: int) -> None:
+    """Keeps vectors beside their row where they fit: out of line, each distance would cost a second look-up."""
+    if dimensions * (2 if kind == "halfvec" else 4) <= _MAX_INLINE_BYTES:
+        connection.execute(_SQL["store_inline"].format(embeddings=table))
+
+
+def follow_writes(connection: Connection, space_id: int) -> None:
+    """Lets `exact` see what is written to a `real[]` table, also after the table was restored from a backup."""
+    names = {
+        "embeddings": embeddings_table(space_id),
+        "index": sql.Identifier(f"embeddings_{int(space_id)}_written_in"),
+    }
+    for name in ("follow_writes", "index_writes", "heal_restored"):
+        connection.execute(_SQL[name].format(**names))
+
+
 def _create(connection: Connection, identity: SpaceIdentity, role: Role) -> None:
     parameters = {
         "key": identity.key,
@@ -80,10 +118,10 @@ def _create(connection: Connection, identity: SpaceIdentity, role: Role) -> None
     }
     row = connection.execute(_SQL["insert_space"], parameters).fetchone()
     assert row is not None
-    indexed = pgvector_version(connection) is not None
-    vector_type = sql.SQL("halfvec({})" if indexed else "real[]").format(sql.Literal(identity.dimensions))
-    names = {"embeddings": embeddings_table(row[0]), "vector_type": vector_type}
+    kind = "halfvec" if pgvector_version(connection) is not None else "real[]"
+    table = embeddings_table(row[0])
+    names = {"embeddings": table, "vector_type": vector_type(kind, identity.dimensions)}
     connection.execute(_SQL["create_embeddings"].format(**names))
-    if identity.dimensions * (2 if indexed else 4) <= _MAX_INLINE_BYTES:
-        # Out of line, each distance of an exact search would cost a second look-up.
-        connection.execute(_SQL["store_inline"].format(**names))
+    store_inline(connection, table, kind, identity.dimensions)
+    if kind == "real[]":
+        follow_writes(connection, row[0])

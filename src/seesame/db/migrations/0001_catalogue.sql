@@ -69,8 +69,3 @@ CREATE TABLE seesame.image_work (
 );
 
 CREATE INDEX image_work_next ON seesame.image_work (space_id, next_try_at);
-
--- Distance by cosine of two unit vectors where there is no pgvector: slow, exact, and the same in a query as <=>.
-CREATE FUNCTION seesame.cosine_distance(a real[], b real[]) RETURNS double precision
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    RETURN (SELECT 1 - sum(x::double precision * y) FROM unnest(a, b) AS pair (x, y));

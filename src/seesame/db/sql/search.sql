@@ -45,3 +45,14 @@ WHERE e.product_id = %(product_id)s ORDER BY i.position, i.image_id LIMIT 1
 -- name: vector_of_image
 SELECT e.image_embedding::real[] FROM {embeddings} e
 WHERE e.product_id = %(product_id)s AND e.image_id = %(image_id)s
+
+-- name: column_facet
+SELECT f.{column}, count(*) FROM seesame.products f WHERE {condition} AND f.{column} IS NOT NULL
+GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT %(limit)s
+
+-- name: attribute_facet
+SELECT value, count(*)
+FROM seesame.products f, jsonb_array_elements(CASE jsonb_typeof(f.attributes -> %(name)s)
+    WHEN 'array' THEN f.attributes -> %(name)s ELSE jsonb_build_array(f.attributes -> %(name)s) END) AS value
+WHERE {condition} AND jsonb_typeof(value) IN ('string', 'number', 'boolean')
+GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT %(limit)s

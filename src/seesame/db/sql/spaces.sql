@@ -1,7 +1,11 @@
 -- name: list_spaces
-SELECT s.space_id, s.key, s.dimensions, s.role, s.ef_search, format_type(a.atttypid, NULL) AS vector_type
+SELECT s.space_id, s.key, s.dimensions, s.role, s.ef_search, format_type(a.atttypid, NULL) AS vector_type,
+    EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
+            WHERE i.indrelid = c.oid AND i.indisvalid AND m.amname = 'hnsw') AS indexed,
+    c.reltuples::bigint AS images
 FROM seesame.spaces s
-JOIN pg_attribute a ON a.attrelid = to_regclass('seesame.embeddings_' || s.space_id) AND a.attname = 'image_embedding'
+JOIN pg_class c ON c.oid = to_regclass('seesame.embeddings_' || s.space_id)
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'image_embedding'
 ORDER BY s.space_id
 
 -- name: lock
@@ -23,6 +27,15 @@ CREATE TABLE {embeddings} (
 
 -- name: store_inline
 ALTER TABLE {embeddings} ALTER COLUMN image_embedding SET STORAGE PLAIN
+
+-- name: follow_writes
+ALTER TABLE {embeddings} ADD COLUMN IF NOT EXISTS written_in xid8 NOT NULL DEFAULT pg_current_xact_id()
+
+-- name: index_writes
+CREATE INDEX IF NOT EXISTS {index} ON {embeddings} (written_in)
+
+-- name: heal_restored
+UPDATE {embeddings} SET written_in = pg_current_xact_id() WHERE written_in > pg_current_xact_id()
 
 -- name: set_role
 UPDATE seesame.spaces SET role = %(role)s WHERE space_id = %(space_id)s

@@ -53,8 +53,7 @@ WITH vectors AS (
 INSERT INTO {embeddings} (product_id, image_id, sha256, image_embedding)
 SELECT product_id, image_id, i.sha256, v.vector::{vector_type}
 FROM done JOIN vectors v USING (product_id, image_id) JOIN seesame.product_images i USING (product_id, image_id)
-ON CONFLICT (product_id, image_id) DO UPDATE
-    SET image_embedding = excluded.image_embedding, sha256 = excluded.sha256
+ON CONFLICT DO NOTHING  -- the same picture has the same vector
 
 -- name: fail
 UPDATE seesame.image_work SET
