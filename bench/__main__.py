@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from bench import api, embedding, memory, overload, photos, queries, service, startup, vectors
+from bench import api, embedding, memory, overload, photos, queries, scale, service, startup, vectors
 from bench.bench import Bench, opened
 from bench.table import Row, print_table
 
@@ -23,8 +23,9 @@ BENCHES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "service": service.rows,
     "overload": overload.rows,
     "memory": memory.rows,
+    "scale": scale.rows,
 }
-LONG = {"memory"}  # only when asked for by name
+LONG = {"memory", "scale"}  # only when asked for by name
 _WHAT = """\
 benchmarks:
   embedding   pictures a second against ONNX Runtime alone, for CLIP ViT-B/32 and the fallback; peak memory
@@ -37,6 +38,8 @@ benchmarks:
               and against FastAPI and transformers (only with $SEESAME_BENCH_TORCH_PYTHON, an interpreter that has
               torch, transformers, fastapi, uvicorn and python-multipart)
   overload    the CLIP service at ten times its peak for a minute
+  scale       a million vectors: load, index, recall, latency, throughput, filters, price updates; exact search without
+              pgvector (with $SEESAME_BENCH_PLAIN_POSTGRES); half an hour, only when named; $SEESAME_BENCH_COUNT vectors
   memory      the CLIP service's memory after 10,000 requests: ten minutes, only when named
 """
 
@@ -49,7 +52,7 @@ def main() -> None:
         epilog=_WHAT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="name", help="which benchmarks (default: all but memory)")
+    parser.add_argument("names", nargs="*", metavar="name", help="which benchmarks (default: all but memory and scale)")
     parser.add_argument("--markdown", action="store_true", help="print the table as markdown")
     parser.add_argument(
         "--photos",

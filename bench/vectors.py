@@ -37,6 +37,7 @@ NEAREST = 10
 CATEGORIES = 10  # a product's is its number's last digit, so a filter keeps a tenth and knows nothing of looks
 _COPY = sql.SQL("COPY {embeddings} (product_id, image_id, sha256, image_embedding) FROM STDIN (FORMAT BINARY)")
 _VACUUM = sql.SQL("VACUUM ANALYZE {embeddings}")
+_COPIED_AT_ONCE = 10_000
 EF_SEARCH = (40, 100, 200, 400)
 RECALL, MEDIAN_MS, P99_MS = 0.98, 5.0, 15.0
 
@@ -114,12 +115,17 @@ class Shelf:
         )
 
 
-def rows(bench: Bench) -> Iterator[Row]:
-    """The figures at 512 dimensions, which have targets, and at 1280."""
-    bench.say(f"Embedding {bench.material.name} with the fallback, to mix {COUNT:,} vectors of them")
+def real_vectors(bench: Bench) -> Vectors:
+    """What the fallback makes of the pictures, to mix others of them."""
+    bench.say(f"Embedding {bench.material.name} with the fallback")
     with closing(LocalEmbedder(FallbackModel.load(bench.cache_dir))) as embedder:
         results = embedder.embed_images([picture.path.read_bytes() for picture in bench.material.pictures])
-    wide = np.stack([result for result in results if not isinstance(result, Exception)])
+    return np.stack([result for result in results if not isinstance(result, Exception)])
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """The figures at 512 dimensions, which have targets, and at 1280."""
+    wide = real_vectors(bench)
     folder = bench.scratch("vectors")
     with EmbeddedPostgres.start(folder) as server, closing(Database(server.dsn)) as database:
         database.open()
@@ -194,7 +200,7 @@ def _stored(name: str, shelf: Shelf) -> Row:
     return Row(f"{name}: products like a product", f"median {median:.1f} ms, p99 {p99:.1f} ms")
 
 
-def add_products(database: Database) -> None:
+def add_products(database: Database, count: int = COUNT) -> None:
     """Products "0", "1", … with an image each."""
     with database.session() as connection:
         connection.execute(
@@ -205,7 +211,7 @@ def add_products(database: Database) -> None:
                 now(), now()
             FROM generate_series(0, %s - 1) AS n
             """,
-            (CATEGORIES, COUNT),
+            (CATEGORIES, count),
         )
         connection.execute(
             """
@@ -215,7 +221,7 @@ def add_products(database: Database) -> None:
                 n || '.jpg', now()
             FROM generate_series(0, %s - 1) AS n
             """,
-            (COUNT,),
+            (count,),
         )
         connection.execute("VACUUM ANALYZE seesame.products, seesame.product_images")
 
@@ -229,7 +235,8 @@ def fill(bench: Bench, database: Database, space: Space, vectors: Vectors) -> tu
             connection.cursor() as cursor,
             cursor.copy(_COPY.format(embeddings=table)) as copy,
         ):
-            copy.write(_copied(vectors))
+            for part in _copied(vectors):
+                copy.write(part)
         connection.execute(_VACUUM.format(embeddings=table))
         loaded = time.perf_counter()
         bench.say("Building the index")
@@ -239,15 +246,20 @@ def fill(bench: Bench, database: Database, space: Space, vectors: Vectors) -> tu
     return loaded - started, built - loaded, round(size / 2**20)
 
 
-def _copied(vectors: Vectors) -> bytes:
+def _copied(vectors: Vectors) -> Iterator[bytes]:
     """Rows in the binary format of COPY: product_id, image_id, sha256, image_embedding as pgvector's halfvec."""
-    halves = vectors.astype(">f2")
-    out = bytearray(b"PGCOPY\n\xff\r\n\0" + bytes(8))
-    for number, vector in enumerate(halves):
-        name, data = str(number).encode(), vector.tobytes()
-        fields = (name, number.to_bytes(16), bytes(32), struct.pack(">hh", vectors.shape[1], 0) + data)
-        out += struct.pack(">h", len(fields))
-        for value in fields:
-            out += struct.pack(">i", len(value)) + value
-    out += struct.pack(">h", -1)
-    return bytes(out)
+    yield b"PGCOPY\n\xff\r\n\0" + bytes(8)
+    for start in range(0, len(vectors), _COPIED_AT_ONCE):
+        out = bytearray()
+        for number, vector in enumerate(vectors[start : start + _COPIED_AT_ONCE].astype(">f2"), start):
+            fields = (
+                str(number).encode(),
+                number.to_bytes(16),
+                bytes(32),
+                struct.pack(">hh", vectors.shape[1], 0) + vector.tobytes(),
+            )
+            out += struct.pack(">h", len(fields))
+            for value in fields:
+                out += struct.pack(">i", len(value)) + value
+        yield bytes(out)
+    yield struct.pack(">h", -1)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, LiteralString
 
 import psycopg
@@ -53,6 +53,7 @@ class Database:
             dsn,
             # No prepared statements: a generic plan does not know which filter is narrow.
             kwargs={
+                "autocommit": True,  # transactions are begun together with their settings, in one round trip
                 "connect_timeout": _CONNECT_TIMEOUT_S,
                 "prepare_threshold": None,
                 "application_name": "seesame",
@@ -61,7 +62,6 @@ class Database:
             max_size=max_size,
             timeout=_WAIT_S,
             reconnect_timeout=_RECONNECT_S,
-            check=ConnectionPool.check_connection,
             open=False,
             name="seesame",
         )
@@ -88,9 +88,33 @@ class Database:
             DatabaseUnavailable: not reached, or too slow.
             StorageFull: the disk is full.
         """
-        with translated(), self._pool.connection() as connection:
-            set_local(connection, statement_timeout=f"{round(timeout_s * 1000)}ms")
-            yield connection
+        with translated():
+            connection = self._begun(timeout_s)
+            try:
+                yield connection
+                connection.commit()
+            except BaseException:
+                with suppress(psycopg.Error):
+                    connection.rollback()
+                raise
+            finally:
+                self._pool.putconn(connection)
+
+    def _begun(self, timeout_s: float) -> Connection:
+        """A connection in a new transaction. Those that died while nobody used them are found by that, and dropped."""
+        begin = f"BEGIN; SET LOCAL statement_timeout = {round(timeout_s * 1000)}".encode()
+        for _ in range(self._pool.max_size):
+            connection = self._pool.getconn()
+            try:
+                connection.execute(begin)
+            except psycopg.OperationalError:
+                self._pool.putconn(connection)
+            except BaseException:
+                self._pool.putconn(connection)
+                raise
+            else:
+                return connection
+        raise DatabaseUnavailable("The database cannot be reached.")
 
     @contextmanager
     def session(self) -> Iterator[Connection]:
