@@ -31,13 +31,23 @@ def test_a_transaction_ends_whole_or_not_at_all_and_leaves_no_settings(database:
     with database.transaction() as connection:
         connection.execute("CREATE TABLE kept (n integer)")
         usual = scalar(connection, "SHOW statement_timeout")
-    with pytest.raises(ZeroDivisionError), database.transaction(timeout_s=77) as connection:
-        assert scalar(connection, "SHOW statement_timeout") == "77s"
-        connection.execute("INSERT INTO kept VALUES (1)")
-        raise ZeroDivisionError
-    with pytest.raises(DatabaseUnavailable), database.transaction(timeout_s=0.05) as connection:
-        connection.execute("INSERT INTO kept VALUES (2)")
-        connection.execute("SELECT pg_sleep(5)")
+    with pytest.raises(ZeroDivisionError):
+        _raise(database)
+    with pytest.raises(DatabaseUnavailable):
+        _take_too_long(database)
     with database.transaction() as connection:
         assert scalar(connection, "SELECT count(*) FROM kept") == 0
         assert scalar(connection, "SHOW statement_timeout") == usual
+
+
+def _raise(database: Database) -> None:
+    with database.transaction(timeout_s=77) as connection:
+        assert scalar(connection, "SHOW statement_timeout") == "77s"
+        connection.execute("INSERT INTO kept VALUES (1)")
+        raise ZeroDivisionError
+
+
+def _take_too_long(database: Database) -> None:
+    with database.transaction(timeout_s=0.05) as connection:
+        connection.execute("INSERT INTO kept VALUES (2)")
+        connection.execute("SELECT pg_sleep(5)")
