@@ -34,6 +34,7 @@ from seesame.models import hub
 from seesame.models.clip import ClipModel
 from seesame.models.fallback import FallbackModel
 from seesame.pictures import PictureStore
+from seesame.recall import RecallGauge
 from seesame.search import Search
 from seesame.settings import Settings
 from seesame.spaces import Spaces
@@ -167,7 +168,10 @@ def open_application(settings: Settings) -> Iterator[Application]:
             clip = ClipWatch(service, spaces)
         metrics = ShopMetrics()
         exact = ExactVectors(max_bytes=settings.exact_memory_mb * 1024 * 1024)
-        search = Search(database, spaces, catalogue, cache, exact, limits=limits, on_answer=metrics.answered)
+        gauge = RecallGauge(database, on_measured=metrics.recalled) if settings.sample_queries else None
+        search = Search(
+            database, spaces, catalogue, cache, exact, limits=limits, on_answer=metrics.answered, gauge=gauge
+        )
         indexer = Indexer(database, pictures, spaces, on_batch=metrics.indexed)
         metrics.watch(lambda: cache.counts, spaces.clip_is_available, indexer)
         yield Application(

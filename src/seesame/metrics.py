@@ -9,8 +9,10 @@ from seesame.cache import CacheCounts
 from seesame.errors import DatabaseError
 from seesame.indexing import Indexer, Progress
 from seesame.search import Answer
+from seesame.types import Space
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 1)
 
 
 class ShopMetrics:
@@ -31,6 +33,18 @@ class ShopMetrics:
         self._indexed = Counter(
             "seesame_indexed_images", "Images embedded for the index.", ["space", "outcome"], registry=self.registry
         )
+
+        self._recall = Histogram(
+            "seesame_recall",
+            "Share of the ten nearest images that the index found, of live queries that were sampled.",
+            ["space"],
+            buckets=_SHARES,
+            registry=self.registry,
+        )
+
+    def recalled(self, space: Space, share: float) -> None:
+        """Counts a query whose recall was measured."""
+        self._recall.labels(space.key).observe(share)
 
     def answered(self, answer: Answer) -> None:
         """Counts a search."""

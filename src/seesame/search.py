@@ -15,6 +15,7 @@ from seesame.db.spaces import meanwhile_changed
 from seesame.errors import EmbedderError, ImageError, InvalidInput, ModelInvalid, NotFound, SpaceChanged
 from seesame.filters import check_facet
 from seesame.images import ImageLimits, inspect
+from seesame.recall import RecallGauge
 from seesame.spaces import Answering, Reason, Spaces, reason_of
 from seesame.types import Clause, Page, Space, Vector
 
@@ -76,6 +77,7 @@ class Search:
         *,
         limits: ImageLimits,
         on_answer: Callable[[Answer], None] = lambda answer: None,  # noqa: ARG005 - nobody counts
+        gauge: RecallGauge | None = None,
     ) -> None:
         self._database = database
         self._spaces = spaces
@@ -84,6 +86,7 @@ class Search:
         self._exact = exact
         self._limits = limits
         self._on_answer = on_answer
+        self._gauge = gauge
 
     def by_photo(self, photo: bytes, query: Query) -> Answer:
         """Products that look like a photo.
@@ -204,6 +207,8 @@ class Search:
             _log.info("✅ Used pgvector similarity search", extra={"method": page.method, "results": len(page.hits)})
         else:
             _log.info("⚠️ pgvector is not available, using exact similarity search")
+        if self._gauge is not None and not query.clauses and not query.offset:
+            self._gauge.searched(space, vector, page)
         return self._answered(page, facets, space, reason, started, embedded)
 
     def _compared(self, space: Space, vector: Vector, query: Query, exclude: str | None) -> tuple[Page, Facets]:

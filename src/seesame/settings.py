@@ -91,6 +91,7 @@ class Settings(_Process):
     redis_url: SecretStr | None = Field(default=None, validation_alias="REDIS_URL")
     allowed_image_hosts: str = ""
     exact_memory_mb: int = Field(default=1024, ge=0)
+    sample_queries: bool = True
 
     @field_validator("clip_url")
     @classmethod

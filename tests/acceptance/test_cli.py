@@ -103,7 +103,7 @@ def _postmaster(shell: Shell) -> Path:
 
 
 @pytest.mark.parametrize("command", ["", "up", "import", "index", "search", "demo", "doctor", "db migrate",
-                                     "db status", "models list", "models pull", "models show"])  # fmt: skip
+                                     "db status", "tune", "models list", "models pull", "models show"])  # fmt: skip
 def test_every_command_helps(command: str) -> None:
     """`--help` explains each command and its options."""
     result = CliRunner().invoke(app, [*command.split(), "--help"])
@@ -136,7 +136,7 @@ def test_the_life_of_a_catalogue(seesame: Shell, folder: Path) -> None:
     assert "hats/c" not in {result["product_id"] for result in similar["results"]}
 
     report = seesame("doctor").stdout
-    for line in ("embedded", "4 products, 4 images", "4 vectors", "HNSW index", "All is well"):
+    for line in ("embedded", "4 products, 4 images", "4 vectors", "exact, without index", "All is well"):
         assert line in report
     assert not _postmaster(seesame).exists()
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from seesame import __version__
-from seesame.cli import catalogue, database, demo, doctor, models, serve
+from seesame.cli import catalogue, database, demo, doctor, models, serve, tune
 from seesame.errors import SeesameError, SettingsError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("import")(catalogue.import_)
 app.command("index")(catalogue.index)
 app.command("search")(catalogue.search)
 app.command("demo")(demo.demo)
+app.command("tune")(tune.tune)
 app.command("doctor")(doctor.doctor)
 app.add_typer(database.app, name="db")
 app.add_typer(models.app, name="models")

@@ -11,10 +11,12 @@ from rich.text import Text
 from seesame import __version__
 from seesame.application import Application, open_application
 from seesame.cli.tables import REASONS
+from seesame.db import conversion, health
 from seesame.db.pool import pgvector_version
 from seesame.errors import ModelError
 from seesame.settings import Settings
 
+_LOOK_S = 120.0  # at all vectors of a space
 _LIBRARIES = ("onnxruntime", "pillow", "psycopg", "numpy")
 
 
@@ -35,8 +37,8 @@ def doctor() -> None:
             note = str(error)
             faults.append(note)
         table.add_row("model", note)
-        pgvector = _database_rows(application, table)
-        faults += _space_rows(application, table, pgvector=pgvector)
+        faults += _database_rows(application, table)
+        faults += _space_rows(application, table)
         failures = application.indexer.failures(limit=1000)
         if failures:
             faults.append(f"{len(failures)} images failed; see and retry them with: seesame index --retry-failed")
@@ -55,36 +57,39 @@ def _model_note(application: Application) -> str:
     return "loaded" if usable else f"not here; get it with: seesame models pull {application.settings.model}"
 
 
-def _database_rows(application: Application, table: Table) -> bool:
+def _database_rows(application: Application, table: Table) -> list[str]:
     with application.database.transaction() as connection:
         kind = "embedded" if application.settings.database_url is None else "DATABASE_URL"
         version = connection.info.server_version
         table.add_row("PostgreSQL", f"{version // 10_000}.{version % 10_000} ({kind})")
         pgvector = pgvector_version(connection)
+        faults = health.extension_faults(connection)
     table.add_row("pgvector", pgvector or "not available, or older than 0.8: search is exact")
     products, images = application.catalogue.totals()
     table.add_row("catalogue", f"{products:,} products, {images:,} images")
-    return pgvector is not None
+    return faults
 
 
-def _space_rows(application: Application, table: Table, *, pgvector: bool) -> list[str]:
-    faults = []
+def _space_rows(application: Application, table: Table) -> list[str]:
+    faults = [
+        f"{space.key} was made before pgvector came, and is searched without it; run: seesame db migrate"
+        for space in conversion.due(application.database)
+    ]
     for state in application.spaces.states():
         space = state.space
-        index = {True: "HNSW index", False: "invalid index", None: "no index"}[state.index_is_valid]
+        index = {True: f"HNSW index, ef_search {space.ef_search}", False: "invalid index", None: "exact, without index"}
         if space.role != "retired":
             table.add_row(
                 f"space ({space.role})",
-                f"{space.key}: {state.vectors:,} vectors, {state.missing:,} images without one, {index}",
+                f"{space.key}: {state.vectors:,} vectors, {state.missing:,} images without one, "
+                + index[state.index_is_valid],
             )
             if state.missing and state.loaded:
                 faults.append(f"{state.missing:,} images lack their vector in {space.key}; run: seesame index")
-            if pgvector and space.vector_type == "real[]":
-                faults.append(f"{space.key} was made before pgvector came, and is searched without it")
             if state.index_is_valid is False:
-                faults.append(
-                    f"The index of {space.key} is invalid; run: REINDEX TABLE seesame.embeddings_{space.space_id}"
-                )
+                faults.append(f"The index of {space.key} is invalid; run: seesame index")
+            with application.database.transaction(timeout_s=_LOOK_S) as connection:
+                faults += health.space_faults(connection, space)
     answering = application.spaces.answering()
     reason = f" ({REASONS[answering.degraded_reason]})" if answering.degraded_reason else ""
     table.add_row("answers from", f"{answering.space.key}{reason}")

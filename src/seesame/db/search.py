@@ -20,10 +20,11 @@ from seesame.types import Clause, Hit, Method, Page, Product, ProductImage, Spac
 _SQL = statements("search")
 
 _MAX_EF_SEARCH = 1_000
-_SCAN_MOST = (
-    20_000  # index entries that a filtered search may pass over, or more where that is cheaper than to compare all
-)
+_PATIENCE = 4  # times what an index should have to pass over; then what matches is not where the query is
 _SCAN_MEMORY = 4  # times work_mem, for what was passed over
+_SAMPLE = 2_000  # products whose share that matches stands for all
+_SAMPLED_ABOVE = 10 * _SAMPLE
+_SEEN_ENOUGH = 20  # that match in a sample; fewer say little about all, so they are counted
 _JOIN_PRODUCTS = sql.SQL("JOIN seesame.products f USING (product_id)")
 _PRODUCT_FIELDS = [field.name for field in fields(Product)]
 _IMAGE_FIELDS = [field.name for field in fields(ProductImage)]
@@ -129,6 +130,7 @@ class _Search:
         self._space = space
         self._filtered = bool(clauses)
         self._few = few(space)
+        self._share = 1.0  # of the images that match
         self._passes_over = bool(clauses) or exclude is not None
         where, self._values = condition(clauses)
         self._names = {
@@ -145,8 +147,24 @@ class _Search:
         if not self._space.indexed:
             return "exact"
         if not self._filtered:
-            return "hnsw" if self._few < self._space.images or self._count() > self._few else "exact"
-        return "iterative" if self._count() > self._few else "exact"
+            return "hnsw" if self._space.images > self._few or self._count() > self._few else "exact"
+        share = self._sampled_share()
+        if share is not None:
+            many = share * self._space.images > self._few
+        else:
+            many = self._count() > self._few
+            share = self._few / max(self._few, self._space.images)
+        self._share = share
+        return "iterative" if many else "exact"
+
+    def _sampled_share(self) -> float | None:
+        """Which part of the products matches; None where a sample does not tell."""
+        if self._space.images <= _SAMPLED_ABOVE:
+            return None
+        statement = _SQL["sampled"].format(**self._names)
+        values = {**self._values, "percent": 100 * _SAMPLE / self._space.images}
+        looked, matched = self._connection.execute(statement, values).fetchone() or (0, 0)
+        return matched / looked if matched >= _SEEN_ENOUGH else None
 
     def _count(self) -> int:
         """How many can match, up to one more than few.
@@ -165,7 +183,7 @@ class _Search:
                 self._connection,
                 hnsw__ef_search=ef_search,
                 hnsw__iterative_scan="relaxed_order" if self._passes_over else "off",
-                hnsw__max_scan_tuples=max(_SCAN_MOST, ef_search * self._space.images // self._few),
+                hnsw__max_scan_tuples=math.ceil(_PATIENCE * candidates / self._share),
                 hnsw__scan_mem_multiplier=_SCAN_MEMORY,
             )
         statement = _SQL["nearest"].format(distance=self._distance(method), **self._names)

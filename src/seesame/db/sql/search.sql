@@ -4,6 +4,9 @@ SELECT count(*) FROM (SELECT FROM {embeddings} LIMIT %(at_most)s) AS counted
 -- name: count_products
 SELECT count(*) FROM (SELECT FROM seesame.products f WHERE {condition} LIMIT %(at_most)s) AS counted
 
+-- name: sampled
+SELECT count(*), count(*) FILTER (WHERE {condition}) FROM seesame.products f TABLESAMPLE SYSTEM (%(percent)s::real)
+
 -- name: nearest
 WITH nearest AS MATERIALIZED (
     SELECT e.product_id, e.image_id, {distance} AS distance
