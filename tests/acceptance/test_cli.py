@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -197,9 +198,13 @@ def test_up_serves_shares_its_database_and_ends_in_order(seesame: Shell, folder:
         assert found["results"][0]["product_id"] == "hats/c"
         assert client.put("/v1/products/new", json={"title": "New"}).status_code == 201
         client.post("/v1/products/new/images", files={"image": picture("orange")})
-        up.wait_for(r"Indexed 1 images")
-        found = client.post("/v1/search/image", files={"image": picture("orange")}).json()
-        assert found["results"][0]["product_id"] == "new"
+        for _ in range(100):
+            found = client.post("/v1/search/image", files={"image": picture("orange")}).json()
+            if found["results"][0]["product_id"] == "new":
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError("".join(up.log))
     port = up.url.rsplit(":", 1)[1]
     assert "Set SEESAME_PORT" in seesame("up", "--port", port, code=2).stderr
     assert up.end(signal.SIGTERM) == 0
