@@ -104,7 +104,8 @@ def _postmaster(shell: Shell) -> Path:
 
 
 @pytest.mark.parametrize("command", ["", "up", "import", "index", "search", "demo", "doctor", "db migrate",
-                                     "db status", "tune", "models list", "models pull", "models show"])  # fmt: skip
+                                     "db status", "db distribute", "tune", "models list", "models pull",
+                                     "models show"])  # fmt: skip
 def test_every_command_helps(command: str) -> None:
     """`--help` explains each command and its options."""
     result = CliRunner().invoke(app, [*command.split(), "--help"])

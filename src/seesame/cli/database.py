@@ -1,13 +1,16 @@
 """`seesame db`."""
 
+from typing import Annotated
+
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from seesame.application import open_database
 from seesame.cli import tables
-from seesame.db import conversion
+from seesame.db import conversion, distribution, indexes, spaces
 from seesame.db import migrate as migrations
+from seesame.db.pool import Database
 from seesame.logs import configure_logging
 from seesame.settings import Settings
 
@@ -51,3 +54,40 @@ def status() -> None:
     Console().print(table)
     if any(migration.applied_at is None for migration in listed):
         raise typer.Exit(1)
+
+
+@app.command()
+def distribute(
+    shards: Annotated[int | None, typer.Option(min=1, help="Shards in all. Default: one a worker.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+) -> None:
+    """Spread the catalogue over the workers of a Citus cluster, by product.
+
+    DATABASE_URL names the coordinator. Searches and writes wait while the rows are copied; then the indexes are built
+    beside both. Running it again changes nothing, or does what is left. Each search asks every shard, so few are
+    better: one or two a worker.
+    """
+    settings = Settings.read()
+    configure_logging(settings.log_level, settings.log_format)
+    console = Console(highlight=False)
+    with open_database(settings) as database:
+        with database.transaction() as connection:
+            plan = distribution.plan(connection, shards)
+        console.print(f"{plan.workers} workers, {plan.shards} shards")
+        for name in plan.done:
+            console.print(f"{name}: distributed already")
+        if dry_run:
+            for name in plan.due:
+                console.print(f"{name}: would be distributed")
+            return
+        distribution.distribute(database, shards, lambda name: console.print(f"{name}: being distributed …"))
+        _build_indexes(database, console)
+    console.print("The catalogue is distributed.")
+
+
+def _build_indexes(database: Database, console: Console) -> None:
+    with database.transaction() as connection:
+        listed = spaces.list_spaces(connection)
+    for space in listed:
+        with tables.bar(console, f"Index of {space.key}", "vectors") as show:
+            indexes.ensure(database, space, lambda build, show=show: show(build.done, build.total or None))  # type: ignore[misc]

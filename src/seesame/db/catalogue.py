@@ -69,7 +69,7 @@ def get_image(connection: Connection, image_id: UUID) -> ProductImage | None:
 
 def known_images(connection: Connection, pairs: Iterable[tuple[str, UUID]]) -> set[UUID]:
     """Those of the (product_id, image_id) pairs that exist, as image ids."""
-    return {row[0] for row in connection.execute(_SQL["known_images"], _pairs(pairs)).fetchall()}
+    return {row[0] for row in connection.execute(_SQL["known_images"], id_arrays(pairs)).fetchall()}
 
 
 def insert_images(connection: Connection, images: Sequence[ProductImage]) -> None:
@@ -95,7 +95,7 @@ def replaced_images(connection: Connection, places: Sequence[Place]) -> list[Pro
 
 def delete_images(connection: Connection, images: Sequence[ProductImage]) -> None:
     """Deletes images, their vectors and the work that they still had."""
-    pairs = _pairs((image.product_id, image.image_id) for image in images)
+    pairs = id_arrays((image.product_id, image.image_id) for image in images)
     connection.execute(_SQL["forget_work"], pairs)
     connection.execute(_SQL["delete_images"], pairs)
 
@@ -117,18 +117,19 @@ def now(connection: Connection) -> Any:
     return scalar(connection, "SELECT now()")
 
 
+def id_arrays(pairs: Iterable[tuple[str, UUID]]) -> dict[str, Any]:
+    """The (product_id, image_id) pairs as the parameters `product_ids` and `image_ids`."""
+    listed = list(pairs)
+    return {"product_ids": [pair[0] for pair in listed], "image_ids": [pair[1] for pair in listed]}
+
+
 def _images(connection: Connection, name: str, parameters: dict[str, Any]) -> list[ProductImage]:
     with connection.cursor(row_factory=class_row(ProductImage)) as cursor:
         return cursor.execute(_SQL[name], parameters).fetchall()
 
 
 def _places(places: Sequence[Place]) -> dict[str, Any]:
-    return _pairs((place.product_id, place.image_id) for place in places) | {
+    return id_arrays((place.product_id, place.image_id) for place in places) | {
         "sources": [place.source for place in places],
         "positions": [place.position for place in places],
     }
-
-
-def _pairs(pairs: Iterable[tuple[str, UUID]]) -> dict[str, Any]:
-    listed = list(pairs)
-    return {"product_ids": [pair[0] for pair in listed], "image_ids": [pair[1] for pair in listed]}

@@ -7,6 +7,7 @@ from psycopg import errors, sql
 from psycopg.rows import class_row
 
 from seesame.db.catalogue import now
+from seesame.db.distribution import follow
 from seesame.db.pool import Connection, pgvector_version, scalar
 from seesame.db.statements import statements
 from seesame.errors import SpaceChanged
@@ -125,3 +126,4 @@ def _create(connection: Connection, identity: SpaceIdentity, role: Role) -> None
     store_inline(connection, table, kind, identity.dimensions)
     if kind == "real[]":
         follow_writes(connection, row[0])
+    follow(connection, f"embeddings_{row[0]}")

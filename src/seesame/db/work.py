@@ -14,6 +14,7 @@ from uuid import UUID
 from psycopg import sql
 from psycopg.rows import class_row
 
+from seesame.db.catalogue import id_arrays, now
 from seesame.db.pool import Connection, Database, scalar
 from seesame.db.spaces import embeddings_table, vector_literal
 from seesame.db.statements import statements
@@ -24,6 +25,8 @@ _SQL = statements("work")
 CHANNEL = "seesame_work"
 MAX_ATTEMPTS = 3
 _STOP_CHECK_S = 0.5
+_SEEN_S = 0.2
+_FORGOTTEN = 10_000
 
 
 class Failure(NamedTuple):
@@ -61,41 +64,54 @@ def notify(connection: Connection) -> None:
 
 def enqueue(connection: Connection, images: Sequence[ProductImage]) -> None:
     """Makes new images the work of every live space and wakes the workers when the transaction commits."""
-    ids = {"product_ids": [i.product_id for i in images], "image_ids": [i.image_id for i in images]}
-    connection.execute(_SQL["enqueue"], ids)
+    connection.execute(_SQL["enqueue"], id_arrays((image.product_id, image.image_id) for image in images))
     notify(connection)
 
 
 def reconcile(connection: Connection, space: Space) -> int:
     """Finds images without a vector that nobody has listed as work; how many."""
     statement = _SQL["reconcile"].format(embeddings=embeddings_table(space.space_id))
-    return connection.execute(statement, {"space_id": space.space_id}).rowcount
+    return connection.execute(statement, {"space_id": space.space_id, "now": now(connection)}).rowcount
 
 
 def claim(connection: Connection, space: Space, token: UUID, *, limit: int, lease_s: float) -> list[WorkItem]:
     """Leases up to `limit` images to the holder of `token`. Work of images that are gone is forgotten."""
     parameters = {"space_id": space.space_id, "token": token, "limit": limit, "lease_s": lease_s}
-    while rows := connection.execute(_SQL["claim"], parameters).fetchall():
-        items = [WorkItem(*row) for row in rows if row[2] is not None]
-        if len(items) < len(rows):
-            connection.execute(_SQL["forget_gone"], parameters)
+    while claimed := connection.execute(_SQL["claim"], parameters).fetchall():
+        items = _located(connection, claimed)
+        if len(items) < len(claimed):
+            _forget_gone(connection, space)
+            items = _located(connection, claimed)
         if items:
             return items
     return []
 
 
+def _located(connection: Connection, claimed: Sequence[tuple[str, UUID]]) -> list[WorkItem]:
+    """Where the pictures of images are, without those that are gone."""
+    return [WorkItem(*row) for row in connection.execute(_SQL["locate"], id_arrays(claimed)).fetchall()]
+
+
+def _forget_gone(connection: Connection, space: Space) -> None:
+    """Forgets work of images that do not exist, thousands at once: most often many were deleted together."""
+    listed = connection.execute(_SQL["oldest"], {"space_id": space.space_id, "limit": _FORGOTTEN}).fetchall()
+    # On distributed tables an image may be seen a moment later than its work, though both were committed together.
+    time.sleep(_SEEN_S)
+    gone = set(listed) - {(item.product_id, item.image_id) for item in _located(connection, listed)}
+    connection.execute(_SQL["forget"], {"space_id": space.space_id, **id_arrays(gone)})
+
+
 def finish(connection: Connection, space: Space, token: UUID, done: Sequence[tuple[WorkItem, Vector]]) -> int:
     """Writes the vectors of leased images and ends their work; how many leases were still held."""
-    statement = _SQL["finish"].format(
+    lease = {"space_id": space.space_id, "token": token}
+    ids = id_arrays((item.product_id, item.image_id) for item, _ in done)
+    held = set(connection.execute(_SQL["take"], {**lease, **ids}).fetchall())
+    written = [(item, vector) for item, vector in done if (item.product_id, item.image_id) in held]
+    statement = _SQL["write"].format(
         embeddings=embeddings_table(space.space_id), vector_type=sql.SQL(space.vector_type)
     )
-    parameters = {
-        "product_ids": [item.product_id for item, _ in done],
-        "image_ids": [item.image_id for item, _ in done],
-        "vectors": [vector_literal(vector, space.vector_type) for _, vector in done],
-        "space_id": space.space_id,
-        "token": token,
-    }
+    vectors = [vector_literal(vector, space.vector_type) for _, vector in written]
+    parameters = id_arrays((item.product_id, item.image_id) for item, _ in written) | {"vectors": vectors}
     return connection.execute(statement, parameters).rowcount
 
 

@@ -1,8 +1,8 @@
 -- name: count_images
-SELECT count(*) FROM (SELECT FROM {embeddings} LIMIT %(at_most)s) AS counted
+SELECT count(*) FROM (SELECT 1 FROM {embeddings} LIMIT %(at_most)s) AS counted
 
 -- name: count_products
-SELECT count(*) FROM (SELECT FROM seesame.products f WHERE {condition} LIMIT %(at_most)s) AS counted
+SELECT count(*) FROM (SELECT 1 FROM seesame.products f WHERE {condition} LIMIT %(at_most)s) AS counted
 
 -- name: sampled
 SELECT count(*), count(*) FILTER (WHERE {condition}) FROM seesame.products f TABLESAMPLE SYSTEM (%(percent)s::real)
@@ -17,14 +17,16 @@ WITH nearest AS MATERIALIZED (
     FROM nearest ORDER BY product_id, distance, image_id
 ), page AS (
     SELECT product_id, image_id, distance FROM best ORDER BY distance, product_id LIMIT %(limit)s OFFSET %(offset)s
+), found AS (
+    -- Apart from the outer join below: there Citus would fetch the whole tables, not the rows of this page.
+    SELECT page.distance, p.product_id, p.title, p.description, p.category, p.brand, p.price, p.currency, p.url,
+        p.attributes, i.image_id, i.position, i.source, i.sha256, i.width, i.height, i.format, i.bytes_ref
+    FROM page JOIN seesame.products p USING (product_id) JOIN seesame.product_images i USING (product_id, image_id)
 )
-SELECT totals.images, totals.products,
-    1 - page.distance AS similarity, p.product_id, p.title, p.description, p.category, p.brand, p.price, p.currency,
-    p.url, p.attributes, i.image_id, i.position, i.source, i.sha256, i.width, i.height, i.format, i.bytes_ref
+SELECT totals.images, totals.products, 1 - found.distance AS similarity, found.*
 FROM (SELECT (SELECT count(*) FROM nearest) AS images, (SELECT count(*) FROM best) AS products) AS totals
-LEFT JOIN (page JOIN seesame.products p USING (product_id) JOIN seesame.product_images i USING (product_id, image_id))
-    ON true
-ORDER BY page.distance, p.product_id
+LEFT JOIN found ON true
+ORDER BY found.distance, found.product_id
 
 -- name: fulltext
 WITH query AS (

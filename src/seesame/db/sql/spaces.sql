@@ -51,10 +51,12 @@ UPDATE seesame.spaces SET role = 'primary', activated_at = %(now)s WHERE space_i
 
 -- name: is_complete
 SELECT NOT EXISTS (
-    SELECT FROM seesame.product_images i
+    SELECT 1 FROM seesame.product_images i
     WHERE NOT EXISTS (SELECT FROM {embeddings} e WHERE e.product_id = i.product_id AND e.image_id = i.image_id)
-      AND NOT EXISTS (SELECT FROM seesame.image_work w WHERE w.product_id = i.product_id AND w.image_id = i.image_id
-                      AND w.space_id = %(space_id)s AND w.next_try_at = 'infinity')
+      AND (i.product_id, i.image_id) NOT IN (
+          SELECT w.product_id, w.image_id FROM seesame.image_work w
+          WHERE w.space_id = %(space_id)s AND w.next_try_at = 'infinity')
+    LIMIT 1
 )
 
 -- name: count_vectors

@@ -8,14 +8,19 @@ ON CONFLICT DO NOTHING
 -- name: notify
 SELECT pg_notify('seesame_work', '')
 
--- name: forget_gone
-DELETE FROM seesame.image_work w
-WHERE w.space_id = %(space_id)s AND NOT EXISTS (
-    SELECT FROM seesame.product_images i WHERE i.product_id = w.product_id AND i.image_id = w.image_id)
+-- name: oldest
+SELECT product_id, image_id FROM seesame.image_work WHERE space_id = %(space_id)s
+ORDER BY next_try_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+
+-- name: forget
+DELETE FROM seesame.image_work
+WHERE space_id = %(space_id)s
+  AND (product_id, image_id) IN (SELECT * FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[]))
 
 -- name: reconcile
-INSERT INTO seesame.image_work (product_id, image_id, space_id)
-SELECT i.product_id, i.image_id, %(space_id)s
+-- The time is a parameter, since Citus would leave the column's default to the clocks of the workers.
+INSERT INTO seesame.image_work (product_id, image_id, space_id, next_try_at)
+SELECT i.product_id, i.image_id, %(space_id)s, %(now)s
 FROM seesame.product_images i
 WHERE NOT EXISTS (SELECT FROM {embeddings} e WHERE e.product_id = i.product_id AND e.image_id = i.image_id)
 ON CONFLICT DO NOTHING
@@ -26,33 +31,34 @@ WITH due AS (
     SELECT w.product_id, w.image_id, w.space_id FROM seesame.image_work w
     WHERE w.space_id = %(space_id)s AND w.next_try_at <= now() AND (w.leased_until IS NULL OR w.leased_until < now())
     ORDER BY w.next_try_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-), claimed AS (
-    -- First in the order from now on: if the lease ends unfinished, it is claimed again before all that waits.
-    UPDATE seesame.image_work w
-    SET leased_until = now() + make_interval(secs => %(lease_s)s), lease_token = %(token)s, next_try_at = '-infinity'
-    FROM due WHERE (w.product_id, w.image_id, w.space_id) = (due.product_id, due.image_id, due.space_id)
-    RETURNING w.product_id, w.image_id
 )
-SELECT c.product_id, c.image_id, i.bytes_ref
-FROM claimed c LEFT JOIN seesame.product_images i USING (product_id, image_id)
+-- First in the order from now on: if the lease ends unfinished, it is claimed again before all that waits.
+UPDATE seesame.image_work w
+SET leased_until = now() + make_interval(secs => %(lease_s)s), lease_token = %(token)s, next_try_at = '-infinity'
+FROM due WHERE (w.product_id, w.image_id, w.space_id) = (due.product_id, due.image_id, due.space_id)
+RETURNING w.product_id, w.image_id
 
--- name: finish
-WITH vectors AS (
-    SELECT * FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[], %(vectors)s::text[])
-        AS v (product_id, image_id, vector)
-), held AS (
+-- name: locate
+SELECT product_id, image_id, bytes_ref FROM seesame.product_images
+WHERE (product_id, image_id) IN (SELECT * FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[]))
+
+-- name: take
+WITH held AS (
     -- Locked in the order in which deleting images locks them.
-    SELECT w.product_id, w.image_id FROM seesame.image_work w JOIN vectors v USING (product_id, image_id)
-    WHERE w.space_id = %(space_id)s AND w.lease_token = %(token)s
-    ORDER BY w.product_id, w.image_id FOR UPDATE OF w
-), done AS (
-    DELETE FROM seesame.image_work w USING held h
-    WHERE w.product_id = h.product_id AND w.image_id = h.image_id AND w.space_id = %(space_id)s
-    RETURNING w.product_id, w.image_id
+    SELECT w.product_id, w.image_id, w.space_id FROM seesame.image_work w
+    WHERE (w.product_id, w.image_id) IN (SELECT * FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[]))
+      AND w.space_id = %(space_id)s AND w.lease_token = %(token)s
+    ORDER BY w.product_id, w.image_id FOR UPDATE
 )
+DELETE FROM seesame.image_work w USING held h
+WHERE (w.product_id, w.image_id, w.space_id) = (h.product_id, h.image_id, h.space_id)
+RETURNING w.product_id, w.image_id
+
+-- name: write
 INSERT INTO {embeddings} (product_id, image_id, sha256, image_embedding)
 SELECT product_id, image_id, i.sha256, v.vector::{vector_type}
-FROM done JOIN vectors v USING (product_id, image_id) JOIN seesame.product_images i USING (product_id, image_id)
+FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[], %(vectors)s::text[]) AS v (product_id, image_id, vector)
+JOIN seesame.product_images i USING (product_id, image_id)
 ON CONFLICT DO NOTHING  -- the same picture has the same vector
 
 -- name: fail
