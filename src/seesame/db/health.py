@@ -3,8 +3,9 @@
 import numpy as np
 
 from seesame.db import recall
+from seesame.db.halfvec import HalfVector
 from seesame.db.pool import Connection, pgvector_version, scalar
-from seesame.db.spaces import embeddings_table, vector_literal
+from seesame.db.spaces import embeddings_table
 from seesame.db.statements import statements
 from seesame.types import Space
 
@@ -66,5 +67,5 @@ def _index_is_used(connection: Connection, space: Space) -> bool:
     vector = np.zeros(space.dimensions, dtype=np.float32)
     vector[0] = 1
     statement = _SQL["plan"].format(embeddings=embeddings_table(space.space_id))
-    plan = connection.execute(statement, {"vector": vector_literal(vector, space.vector_type)}).fetchall()
+    plan = connection.execute(statement, {"vector": HalfVector(vector)}).fetchall()
     return any("Index Scan" in row[0] for row in plan)

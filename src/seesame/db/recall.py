@@ -7,8 +7,9 @@ import numpy as np
 from psycopg import sql
 
 from seesame.db.catalogue import now
+from seesame.db.halfvec import HalfVector
 from seesame.db.pool import Connection, scalar, set_local
-from seesame.db.spaces import embeddings_table, vector_literal
+from seesame.db.spaces import embeddings_table
 from seesame.db.statements import statements
 from seesame.types import Space, Vector, Vectors
 
@@ -66,10 +67,7 @@ def stand_ins(connection: Connection, space: Space, count: int) -> Vectors:
     images = _stacked(connection.execute(statement, {"percent": percent, "count": count}).fetchall(), space)
     set_local(connection, hnsw__ef_search=space.ef_search)
     statement = _SQL["neighbour"].format(embeddings=embeddings_table(space.space_id))
-    neighbours = [
-        (scalar(connection, statement, {"vector": vector_literal(image, "halfvec"), "place": _PLACE}),)
-        for image in images
-    ]
+    neighbours = [(scalar(connection, statement, {"vector": HalfVector(image), "place": _PLACE}),) for image in images]
     between = images + _stacked(neighbours, space)
     return np.asarray(between / np.linalg.norm(between, axis=1, keepdims=True), dtype=np.float32)
 
@@ -91,7 +89,7 @@ def _nearest(connection: Connection, space: Space, vector: Vector, distance: Lit
         distance=sql.SQL(distance),
         embeddings=embeddings_table(space.space_id),
     )
-    values = {"vector": vector_literal(vector, "halfvec"), "count": NEAREST}
+    values = {"vector": HalfVector(vector), "count": NEAREST}
     return [row[0] for row in connection.execute(statement, values)]
 
 

@@ -11,9 +11,10 @@ from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
 from seesame.db.filters import ATTRIBUTE, condition
+from seesame.db.halfvec import HalfVector
 from seesame.db.indexes import WORTH_IT
 from seesame.db.pool import Connection, scalar, set_local
-from seesame.db.spaces import embeddings_table, vector_literal
+from seesame.db.spaces import embeddings_table
 from seesame.db.statements import statements
 from seesame.types import Clause, Hit, Method, Page, Product, ProductImage, Space, Vector
 
@@ -140,7 +141,7 @@ class _Search:
             "not_itself": sql.SQL("" if exclude is None else "AND e.product_id <> %(exclude)s"),
         }
         self._values["exclude"] = exclude
-        self._vector = vector_literal(vector, space.vector_type)
+        self._vector = HalfVector(vector)
 
     def method(self) -> Method:
         """Exact where few match or there is no index; else through the index."""
