@@ -37,6 +37,8 @@ def translated() -> Iterator[None]:
         raise DatabaseUnavailable("The database took too long to answer.") from error
     except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
         raise DatabaseUnavailable("The database was asked for conflicting changes at once.") from error
+    except psycopg.errors.ReadOnlySqlTransaction as error:  # as during a failover, or where a host guards a full disk
+        raise DatabaseUnavailable("The database takes no changes now.") from error
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
         raise DatabaseUnavailable("The database cannot be reached.") from error
 
