@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 _MB = 1024 * 1024
 _START_TIMEOUT_S = 120  # crash recovery may have minutes of WAL to read
 _STOP_TIMEOUT_S = 30
-_WATCH_S = (1.0, 2.0, 4.0, 8.0)  # between looks at the server; grows while it does not start, as on a full disk
+_WATCH_S = (0.5, 1.0, 2.0, 4.0, 8.0)  # between looks at the server; grows while it does not start, as on a full disk
 _SOCKET_PATH_LIMIT = 90  # bytes that `<folder>/.s.PGSQL.5432` may take; the kernel's limit is 104 or 108
 _MAJOR_VERSION = 18
 _PORT = 5432  # of the socket's name only; nothing listens on a network
@@ -141,17 +141,19 @@ class EmbeddedPostgres:
         """Starts the server again if it dies: a kill, or the machine's want of memory."""
         failures = 0
         while not self._stopping.wait(_WATCH_S[min(failures, len(_WATCH_S) - 1)]):
-            if self._postmaster() is not None:
-                failures = 0
-                continue
             try:
-                with self._starting_or_stopping():
-                    if self._users is not None and self._postmaster() is None:
-                        _log.warning("The embedded PostgreSQL died; starting it again")
-                        self._ensure_running()
+                if self._postmaster() is None:
+                    self._start_again()
+                failures = 0
             except (DatabaseUnavailable, psycopg.Error, OSError) as error:
                 failures += 1
                 _log.error("The embedded PostgreSQL does not start; trying on: %s", error)
+
+    def _start_again(self) -> None:
+        with self._starting_or_stopping():
+            if self._users is not None and self._postmaster() is None:
+                _log.warning("The embedded PostgreSQL died; starting it again")
+                self._ensure_running()
 
     def _ensure_running(self) -> None:
         if not (self._pgdata / "PG_VERSION").exists():
@@ -164,8 +166,10 @@ class EmbeddedPostgres:
                 postmaster.wait(_STOP_TIMEOUT_S)
             postmaster = self._postmaster()
         if postmaster is None:
-            # A number that another program of this user took over would make PostgreSQL refuse to start.
-            (self._pgdata / "postmaster.pid").unlink(missing_ok=True)
+            # A number that another program of this user took over would make PostgreSQL refuse to start, as would that
+            # of a killed server whose exit nobody asked for: in a container it may be there for ever.
+            for lock in (self._pgdata / "postmaster.pid", self._socket_folder() / f".s.PGSQL.{_PORT}.lock"):
+                lock.unlink(missing_ok=True)
             self._end_orphans()
             self._launch()
         self._ensure_database()
