@@ -95,6 +95,11 @@ class Process:
         """Sends a signal."""
         self.popen.send_signal(number)
 
+    def end(self) -> None:
+        """Ends it in order, with its PostgreSQL."""
+        self.signal(signal.SIGTERM)
+        assert self.popen.wait(_PATIENCE_S) == 0
+
     def kill(self) -> None:
         """Ends it as a power cut would."""
         if self._process is not None:

@@ -1,7 +1,6 @@
 """The embedded PostgreSQL is killed while a shop writes and customers search."""
 
 import random
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from tests.faults.conftest import Figures
 from tests.faults.processes import GOLDENS, Process, eventually, postmaster
 from tests.faults.searches import searching
 from tests.faults.sizes import SIZES
-from tests.faults.writes import writing
+from tests.faults.writes import missing_vectors, writing
 
 BACK_S = 5
 LEASE_S = 3
@@ -37,8 +36,7 @@ def up(tmp_path: Path, cache_dir: Path) -> Iterator[Process]:
         process.start()
         process.wait_ready()
         yield process
-        process.signal(signal.SIGTERM)
-        assert process.popen.wait(30) == 0
+        process.end()
     finally:
         process.close()
 
@@ -54,12 +52,6 @@ def _kill(data_dir: Path) -> float:
     return killed
 
 
-def _missing(client: httpx2.Client) -> list[int]:
-    """How many images lack their vector, in each space."""
-    reply = client.get("/v1/stats")
-    return [space["missing"] for space in reply.json()["spaces"]] if reply.status_code == 200 else [1]
-
-
 def test_a_killed_postgresql_loses_nothing_that_was_acknowledged(up: Process, tmp_path: Path, figures: Figures) -> None:
     """The API says 503 until the server is back by itself; then all is there, and indexing goes on."""
     drawn = random.Random(SEED)
@@ -73,7 +65,7 @@ def test_a_killed_postgresql_loses_nothing_that_was_acknowledged(up: Process, tm
                 killed = _kill(tmp_path / "data")
                 back_s.append(eventually(lambda: writers.done_since(killed)) - killed)  # noqa: B023
         began = time.monotonic()
-        eventually(lambda: not any(_missing(client)))
+        eventually(lambda: not any(missing_vectors(client)))
         indexed_s = time.monotonic() - began
         gone = writers.gone(client)
     name = f"{SIZES.postgres_kills} × kill -9 of PostgreSQL, all its processes"

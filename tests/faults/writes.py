@@ -73,6 +73,11 @@ class Writers:
         return reply if write.done else None
 
 
+def missing_vectors(client: httpx2.Client) -> list[int]:
+    """How many images lack their vector, in each space."""
+    return [space["missing"] for space in client.get("/v1/stats").raise_for_status().json()["spaces"]]
+
+
 @contextmanager
 def writing(url: str, photo: bytes, *, writers: int = 3) -> Iterator[Writers]:
     """Writers at work until the block ends."""
