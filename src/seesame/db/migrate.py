@@ -71,6 +71,7 @@ def migrate(database: Database, *, folder: Traversable = _FOLDER, patience_s: fl
         for migration in files:
             if migration.version not in known:
                 patient.change(f"Migration {migration.name}", partial(_apply, connection, migration, folder))
+                _log.info("Applied migration %s", migration.name)
                 applied.append(migration)
         for space in list_spaces(connection):
             if space.vector_type == "real[]":
@@ -120,7 +121,6 @@ def _apply(connection: Connection, migration: Migration, folder: Traversable) ->
     connection.execute(
         "INSERT INTO seesame.migrations (version, name) VALUES (%s, %s)", [migration.version, migration.name]
     )
-    _log.info("Applied migration %s", migration.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +156,9 @@ class _Patient:
 
     def _blockers(self) -> str:
         """Whom the connection waits for, in words; empty if for nobody."""
-        pid = self.connection.info.backend_pid
         with self.database.session() as connection:
-            found = connection.execute(_SQL["blockers"], {"pid": pid}).fetchall()
-        return ", ".join(
-            f"process {pid} ({name or 'unnamed'}, {age_s} s in a transaction)" for pid, name, age_s in found
-        )
+            found = connection.execute(_SQL["blockers"], {"pid": self.connection.info.backend_pid}).fetchall()
+        return ", ".join(f"process {pid} ({name or 'unnamed'}, for {age_s} s)" for pid, name, age_s in found)
 
 
 def _files(folder: Traversable) -> list[Migration]:
