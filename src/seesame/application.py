@@ -26,6 +26,7 @@ from seesame.errors import (
     StorageFull,
 )
 from seesame.fetch import Fetcher, FetchPolicy
+from seesame.files import make_folder
 from seesame.importing import Importer
 from seesame.indexing import Indexer
 from seesame.logs import request_id
@@ -205,7 +206,7 @@ def open_database(settings: Settings) -> Iterator[Database]:
 
 def _make(folder: Path, variable: str) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise SettingsError(f"{variable}: the folder {folder} cannot be made ({error.strerror}).") from error
 

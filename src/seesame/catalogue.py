@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 from seesame.db import catalogue as rows
 from seesame.db import work
 from seesame.db.pool import Database
-from seesame.errors import InvalidInput, NotFound
+from seesame.errors import InvalidInput, NotFound, StorageFull
 from seesame.images import ImageLimits, decode, inspect
 from seesame.models.session import default_threads
 from seesame.pictures import STORED_SIDE, PictureStore
@@ -118,7 +118,7 @@ class Catalogue:
             images = rows.images_of(connection, [product_id])
             rows.delete_images(connection, images)
             rows.delete_product(connection, product_id)
-        self._delete_pictures(images)
+        self.discard(images)
 
     def add_image(self, product_id: str, data: bytes) -> ProductImage:
         """Adds a picture to a product; the same bytes again are the same image.
@@ -148,7 +148,7 @@ class Catalogue:
             raise NotFound("There is no such image.")
         with self._database.transaction() as connection:
             rows.delete_images(connection, images)
-        self._delete_pictures(images)
+        self.discard(images)
 
     def picture(self, image_id: UUID, *, thumbnail: bool = False) -> bytes:
         """The stored JPEG of an image, or a small one.
@@ -216,12 +216,15 @@ class Catalogue:
             bytes_ref=self._pictures.put(image_id, picture),
         )
 
-    def publish(self, images: Sequence[ProductImage], *, kept: Sequence[Place] = ()) -> None:
-        """Adds stored images to the catalogue and makes them work for the index.
+    def publish(
+        self, images: Sequence[ProductImage], *, products: Sequence[Product] = (), kept: Sequence[Place] = ()
+    ) -> dict[str, bool]:
+        """Adds stored images to the catalogue and makes them work for the index, all or none.
 
         An image that came from the same path or URL with other bytes is replaced.
 
         Args:
+            products: checked products, written with the images; returned as by `put_many`.
             kept: images that are there already and are named again, so they are not replaced, whatever their order.
 
         Raises:
@@ -231,6 +234,7 @@ class Catalogue:
         named = [Place(i.product_id, i.image_id, i.position, i.source) for i in images if i.source != UPLOAD]
         try:
             with self._database.transaction() as connection:
+                changed = rows.upsert_products(connection, products) if products else {}
                 rows.place_images(connection, kept)
                 replaced = rows.replaced_images(connection, [*named, *kept])
                 rows.delete_images(connection, replaced)
@@ -238,12 +242,15 @@ class Catalogue:
                 if images:
                     work.enqueue(connection, images)
                 stored = {i.bytes_ref for i in rows.images_of(connection, list({i.product_id for i in images}))}
-        except NotFound:  # rolled back for certain; after a lost connection the rows may be there and need their files
-            self._delete_pictures(images)
+        except (NotFound, StorageFull):
+            # Rolled back for certain; after a lost connection the rows may be there and need their files.
+            self.discard(images)
             raise
-        self._delete_pictures([*replaced, *(image for image in images if image.bytes_ref not in stored)])
+        self.discard([*replaced, *(image for image in images if image.bytes_ref not in stored)])
+        return changed
 
-    def _delete_pictures(self, images: Sequence[ProductImage]) -> None:
+    def discard(self, images: Sequence[ProductImage]) -> None:
+        """Deletes the files of images that are not, or no longer, in the catalogue."""
         for image in images:
             self._pictures.delete(image.bytes_ref)
 

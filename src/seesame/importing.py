@@ -7,12 +7,12 @@ from pathlib import Path
 from uuid import UUID
 
 from seesame.catalogue import Catalogue, Source, image_id_of
-from seesame.errors import FetchError, ImageError, NotFound
+from seesame.errors import FetchError, ImageError, StorageFull
 from seesame.fetch import Fetcher
 from seesame.images import ImageLimits, read_file
 from seesame.models.session import default_threads
 from seesame.records import Record, RecordError
-from seesame.types import Place, Product, ProductImage
+from seesame.types import Place, ProductImage
 
 BATCH = 64  # records, and pictures, of a transaction
 _UNREADABLE = "image_unreadable"
@@ -59,8 +59,8 @@ class Importer:
             on_progress: called after each batch with how many records it had.
 
         Raises:
-            DatabaseUnavailable: not reached; what earlier batches wrote stays.
-            StorageFull: no room for pictures; likewise.
+            DatabaseUnavailable: not reached; what earlier batches wrote stays. A batch is written whole or not at all.
+            StorageFull: no room for pictures or rows; likewise.
         """
         summary = Summary()
         with ThreadPoolExecutor(default_threads()) as pool:
@@ -72,12 +72,6 @@ class Importer:
         return summary
 
     def _batch(self, records: Sequence[Record], pool: ThreadPoolExecutor, summary: Summary) -> None:
-        products: dict[str, Product] = {record.product.product_id: record.product for record in records}
-        changed = self._catalogue.put_many(list(products.values()))
-        summary.products_created += sum(changed.values())
-        summary.products_updated += len(changed) - sum(changed.values())
-        summary.products_unchanged += len(products) - len(changed)
-
         pictures: dict[UUID, _Picture] = {}
         for loaded in pool.map(lambda job: self._load(*job), _jobs(records)):
             if isinstance(loaded, RecordError):
@@ -85,24 +79,22 @@ class Importer:
             else:
                 pictures.setdefault(loaded.image_id, loaded)
         known = self._catalogue.known([picture.pair for picture in pictures.values()])
-        summary.images_unchanged += len(known)
-        images: list[ProductImage] = []
-        for stored in pool.map(self._store, [p for p in pictures.values() if p.image_id not in known]):
-            if isinstance(stored, RecordError):
-                summary.errors.append(stored)
-            else:
-                images.append(stored)
+        stored = list(pool.map(self._store, [p for p in pictures.values() if p.image_id not in known]))
+        images = [image for image in stored if isinstance(image, ProductImage)]
+        for fault in stored:
+            if isinstance(fault, StorageFull):
+                self._catalogue.discard(images)
+                raise fault
+            if isinstance(fault, RecordError):
+                summary.errors.append(fault)
         kept = [Place(*p.pair, p.position, p.source.name) for p in pictures.values() if p.image_id in known]
-        try:
-            self._catalogue.publish(images, kept=kept)
-            summary.images_added += len(images)
-        except NotFound:
-            gone = {image.image_id for image in images}
-            summary.errors += [
-                _error(p.record, NotFound.code, p.source.name, "A product of its batch was deleted meanwhile.")
-                for p in pictures.values()
-                if p.image_id in gone
-            ]
+        products = {record.product.product_id: record.product for record in records}
+        changed = self._catalogue.publish(images, products=list(products.values()), kept=kept)
+        summary.products_created += sum(changed.values())
+        summary.products_updated += len(changed) - sum(changed.values())
+        summary.products_unchanged += len(products) - len(changed)
+        summary.images_added += len(images)
+        summary.images_unchanged += len(known)
 
     def _load(self, record: Record, position: int, place: str) -> _Picture | RecordError:
         try:
@@ -115,11 +107,13 @@ class Importer:
         source = Source(place, data)
         return _Picture(record, position, source, image_id_of(record.product.product_id, source.sha256))
 
-    def _store(self, picture: _Picture) -> ProductImage | RecordError:
+    def _store(self, picture: _Picture) -> ProductImage | RecordError | StorageFull:
         try:
             return self._catalogue.store(picture.record.product.product_id, picture.position, picture.source)
         except ImageError as error:
             return _error(picture.record, error.code, picture.source.name, str(error))
+        except StorageFull as error:  # raised when the others of its batch have ended, too
+            return error
 
 
 def _batches(records: Iterable[Record | RecordError]) -> Iterator[list[Record | RecordError]]:

@@ -1,16 +1,14 @@
 """Where the catalogue's pictures are kept: JPEG files, re-encoded, without metadata."""
 
-import errno
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
 from PIL import Image
 
-from seesame.errors import NotFound, StorageFull
-from seesame.files import write_whole
+from seesame.errors import NotFound
+from seesame.files import make_folder, room, write_whole
 from seesame.images import decode, encode_jpeg
 
 STORED_SIDE = 1_600  # pixels; no model looks at more, no page shows more
@@ -22,6 +20,7 @@ class PictureStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        make_folder(folder)
 
     def put(self, image_id: UUID, picture: Image.Image) -> str:
         """Stores a checked picture and returns the reference to it.
@@ -32,7 +31,7 @@ class PictureStore:
         # A name of its own each time: what one request deletes, another that stores the same picture keeps.
         ref = f"{image_id.hex[:2]}/{image_id.hex}-{secrets.token_hex(4)}.jpg"
         jpeg = encode_jpeg(picture, max_side=STORED_SIDE)
-        with _room():
+        with room():
             write_whole(self._folder / ref, jpeg)
         return ref
 
@@ -56,7 +55,7 @@ class PictureStore:
             small = encode_jpeg(
                 decode(self.read(ref), shortest_side=THUMBNAIL_SIDE), max_side=THUMBNAIL_SIDE, quality=85
             )
-            with _room():
+            with suppress(OSError):  # a full disk costs time, not the picture
                 write_whole(path, small, durable=False)
             return small
 
@@ -67,13 +66,3 @@ class PictureStore:
 
     def _thumbnail_path(self, ref: str) -> Path:
         return self._folder / "thumbnails" / ref
-
-
-@contextmanager
-def _room() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull("There is no room left for pictures.") from error
-        raise

@@ -242,6 +242,14 @@ def test_up_recovers_from_a_kill(seesame: Shell, folder: Path) -> None:
     assert not _postmaster(seesame).exists()
 
 
+def test_programs_of_postgresql_find_the_database(seesame: Shell) -> None:
+    """With their own options and exit codes; one that is not there is an error of one line."""
+    printed = seesame("db", "run", "psql", "--no-align", "--tuples-only", "--command", "SELECT current_database()")
+    assert printed.stdout.strip() == "seesame"
+    seesame("db", "run", "psql", "--set=ON_ERROR_STOP=1", "--command", "SELECT nothing", code=1)
+    assert "There is no program pg_nothing" in seesame("db", "run", "pg_nothing", code=1).stderr
+
+
 def test_logs_are_json_on_request(seesame: Shell) -> None:
     """One object a line with the event in it."""
     seesame.environment["LOG_FORMAT"] = "json"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx2
+import psutil
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDENS = _REPOSITORY / "tests" / "goldens"
@@ -33,6 +34,14 @@ def eventually(attempt: Callable[[], T | None], *, within_s: float = _PATIENCE_S
         assert time.monotonic() < until, f"not within {within_s} s"
         time.sleep(every_s)
     return result
+
+
+def postmaster(data_dir: Path) -> psutil.Process | None:
+    """The embedded PostgreSQL of a data folder; None while it does not run."""
+    try:
+        return psutil.Process(int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0]))
+    except (FileNotFoundError, IndexError, psutil.NoSuchProcess):
+        return None
 
 
 class Process:
@@ -85,6 +94,11 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal."""
         self.popen.send_signal(number)
+
+    def end(self) -> None:
+        """Ends it in order, with its PostgreSQL."""
+        self.signal(signal.SIGTERM)
+        assert self.popen.wait(_PATIENCE_S) == 0
 
     def kill(self) -> None:
         """Ends it as a power cut would."""

@@ -18,6 +18,8 @@ class Sizes:
     terms: int  # of each process
     storm_s: float
     drip_rounds: int
+    postgres_kills: int
+    migrations: int  # databases that are migrated by processes of which one is killed
 
 
 SHORT = Sizes(
@@ -31,6 +33,8 @@ SHORT = Sizes(
     terms=1,
     storm_s=3,
     drip_rounds=0,
+    postgres_kills=3,
+    migrations=4,
 )
 LONG = Sizes(
     slack=1,
@@ -43,6 +47,8 @@ LONG = Sizes(
     terms=20,
     storm_s=20,
     drip_rounds=3,
+    postgres_kills=50,
+    migrations=20,
 )
 IS_LONG = os.environ.get("SEESAME_TEST_FAULTS") == "long"
 SIZES = LONG if IS_LONG else SHORT

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from seesame.application import Application
 from seesame.catalogue import Catalogue, Source
@@ -381,6 +382,16 @@ def test_a_picture_stays_when_nobody_knows_whether_its_row_does(application: App
         Catalogue(mute, pictures, limits=ImageLimits()).publish([image])
     mute.close()
     assert application.catalogue.picture(image.image_id)
+
+
+def test_a_database_that_takes_no_changes_now_is_one_that_cannot_be_reached(application: Application) -> None:
+    """As during a failover, or where a host guards a disk that is nearly full: 503, to be tried again."""
+    pictures = PictureStore(application.settings.data_dir / "pictures")
+    database = Database(make_conninfo(application.database.dsn, options="-c default_transaction_read_only=on"))
+    database.open()
+    with pytest.raises(DatabaseUnavailable, match="no changes"):
+        Catalogue(database, pictures, limits=ImageLimits()).put(Product("a"))
+    database.close()
 
 
 def test_the_same_picture_at_once_is_one_file(application: Application) -> None:

@@ -79,6 +79,15 @@ def _answer(server: EmbeddedPostgres) -> object:
         return row[0]
 
 
+def _eventually_answers(server: EmbeddedPostgres) -> bool:
+    for _ in range(300):  # 30 s at most
+        try:
+            return _answer(server) == 42
+        except psycopg.OperationalError:
+            threading.Event().wait(0.1)
+    return False
+
+
 def test_it_has_pgvector_and_memory_from_the_size_of_the_machine(postgres: EmbeddedPostgres) -> None:
     """The server can create the extension, and its cache is an eighth of the memory within bounds."""
     with psycopg.connect(postgres.dsn) as connection:
@@ -154,21 +163,39 @@ def test_a_server_that_dies_is_started_again(folder: Path) -> None:
         assert killed is not None
         killed.kill()
         killed.wait(30)
-        for _ in range(300):  # 30 s at most
-            try:
-                assert _answer(server) == 42
-                break
-            except psycopg.OperationalError:
-                threading.Event().wait(0.1)
-        assert _answer(server) == 42
+        assert _eventually_answers(server)
     assert _postmaster(folder) is None
+
+
+def test_what_a_killed_server_left_at_work_does_not_keep_it_down(folder: Path) -> None:
+    """A backend that does not end by itself, as in a long build of an index, is ended."""
+    with EmbeddedPostgres.start(folder) as server:
+        with psycopg.connect(server.dsn, autocommit=True) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+            backend = psutil.Process(connection.info.backend_pid)
+            backend.suspend()
+            killed = _postmaster(folder)
+            assert killed is not None
+            killed.kill()
+            backend.wait(30)
+        assert _eventually_answers(server)
+    assert _postmaster(folder) is None
+
+
+def test_nothing_that_was_committed_waits_for_the_disk(postgres: EmbeddedPostgres) -> None:
+    """The settings that a power cut asks for."""
+    with psycopg.connect(postgres.dsn) as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes", "data_checksums"):
+            assert connection.execute(f"SHOW {setting}".encode()).fetchone() == ("on",)
 
 
 def test_a_stale_lock_with_the_number_of_a_living_process_is_no_obstacle(folder: Path) -> None:
     """After a reboot the number in the lock may belong to any other program."""
+    locks = [folder / "postgres" / name for name in ("postmaster.pid", ".s.PGSQL.5432.lock")]
     with EmbeddedPostgres.start(folder):
-        lock = (folder / "postgres" / "postmaster.pid").read_text().split("\n")
-    (folder / "postgres" / "postmaster.pid").write_text("\n".join([str(os.getpid()), *lock[1:]]))
+        texts = [lock.read_text().split("\n") for lock in locks]
+    for lock, text in zip(locks, texts, strict=True):
+        lock.write_text("\n".join([str(os.getpid()), *text[1:]]))
     with EmbeddedPostgres.start(folder) as server, psycopg.connect(server.dsn) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 

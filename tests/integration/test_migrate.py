@@ -1,8 +1,11 @@
 """Migrations: many at once, again, and where rights or pgvector are missing."""
 
+import shutil
 import subprocess
 import sys
 import uuid
+from importlib import resources
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -53,6 +56,18 @@ def test_a_schema_from_the_future_is_refused(empty_dsn: str) -> None:
         connection.execute("INSERT INTO seesame.migrations (version, name) VALUES (9999, '9999_future')")
     with pytest.raises(DatabaseUnsuitable, match="newer"):
         migrate(database)
+
+
+def test_who_holds_a_lock_for_too_long_is_told(dsn: str, tmp_path: Path) -> None:
+    """Nothing of the migration stays, and once the lock is gone it is applied."""
+    shutil.copytree(Path(str(resources.files("seesame.db"))) / "migrations", tmp_path / "migrations")
+    (tmp_path / "migrations" / "9000_test.sql").write_text("ALTER TABLE seesame.products ADD COLUMN tested integer")
+    database = Database(dsn)
+    with psycopg.connect(dsn, application_name="a report") as holder:
+        holder.execute("SELECT FROM seesame.products LIMIT 1")
+        with pytest.raises(DatabaseUnavailable, match=rf"9000_test .* process {holder.info.backend_pid} \(a report, "):
+            migrate(database, folder=tmp_path / "migrations", patience_s=0)
+    assert [m.name for m in migrate(database, folder=tmp_path / "migrations", patience_s=0)] == ["9000_test"]
 
 
 def test_a_missing_right_is_told(empty_dsn: str, postgres: EmbeddedPostgres) -> None:

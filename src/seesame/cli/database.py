@@ -1,5 +1,6 @@
 """`seesame db`."""
 
+import signal
 from typing import Annotated
 
 import typer
@@ -8,7 +9,7 @@ from rich.table import Table
 
 from seesame.application import open_database
 from seesame.cli import tables
-from seesame.db import conversion, distribution, indexes, spaces
+from seesame.db import conversion, distribution, indexes, programs, spaces
 from seesame.db import migrate as migrations
 from seesame.db.pool import Database
 from seesame.logs import configure_logging
@@ -38,6 +39,17 @@ def migrate() -> None:
                 if converted
                 else f"{space.key} is being converted by another process."
             )
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def run(command: Annotated[list[str], typer.Argument(metavar="COMMAND")]) -> None:
+    """Run a program of PostgreSQL, such as psql or pg_dump, on the database; its exit code is passed on.
+
+    The program finds the connection in PGHOST, PGDATABASE and so on. Those of PostgreSQL 18 come with Seesame.
+    """
+    with open_database(Settings.read()) as database:
+        signal.signal(signal.SIGINT, lambda *_: None)  # the program's to answer: psql ends a query, not itself
+        raise typer.Exit(programs.run(database.dsn, command))
 
 
 @app.command()

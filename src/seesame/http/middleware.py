@@ -9,7 +9,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from seesame.http.problems import problem, unexpected
+from seesame.errors import SeesameError
+from seesame.files import room
+from seesame.http.problems import problem, reply_to, unexpected
 from seesame.logs import request_id
 
 HEALTH = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
@@ -75,11 +77,13 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, receive, watched)
+            with room():  # an upload that is too large for memory waits in a file
+                await self._app(scope, receive, watched)
         except Exception as error:
             if began:
                 raise
-            await unexpected(error)(scope, receive, send)
+            reply = reply_to(error) if isinstance(error, SeesameError) else unexpected(error)
+            await reply(scope, receive, send)
 
     def _bounded(self, receive: Receive) -> Receive:
         left = self._max_body_bytes
