@@ -1,0 +1,100 @@
+"""Vectors on their way from the shop's own table into a space: loaded aside, then moved in one transaction.
+
+Workers go on meanwhile. An image that one of them has in hand is left to it.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import numpy as np
+from psycopg import sql
+
+from seesame.db import spaces
+from seesame.db.columns import Row
+from seesame.db.pool import Connection, pgvector_version
+from seesame.db.spaces import embeddings_table
+from seesame.db.statements import statements
+from seesame.db.vectors import encode
+from seesame.types import Space, SpaceIdentity, Vector, Vectors
+
+_SQL = statements("adoption")
+
+_SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER = b"\xff\xff"
+_FIELDS = (4).to_bytes(2)
+
+
+class Target(NamedTuple):
+    """An image that gets a vector."""
+
+    product_id: str
+    image_id: UUID
+    sha256: bytes
+
+
+def prepare(connection: Connection, identity: SpaceIdentity) -> str:
+    """Makes a table of this transaction's own to load vectors of a space into; the vectors' type."""
+    known = _live(connection, identity)
+    vector_type = known.vector_type if known else "halfvec" if pgvector_version(connection) else "real[]"
+    connection.execute(_SQL["create"].format(vector_type=sql.SQL(vector_type)))
+    connection.execute(_SQL["store_as_it_is"])  # packing them would take long, and gain nothing
+    return vector_type
+
+
+def targets(connection: Connection, rows: Sequence[Row], *, named: bool) -> list[Target | None]:
+    """The image of each row, None where the catalogue has none: the one it names, or its product's first."""
+    product_ids, image_ids = [row.row_id for row in rows], [row.image_id for row in rows]
+    if named:
+        statement, ids = _SQL["named_images"], {"product_ids": product_ids, "image_ids": image_ids}
+    else:
+        statement, ids = _SQL["first_images"], {"product_ids": product_ids}
+    found = [Target(*row) for row in connection.execute(statement, ids).fetchall()]
+    images = {(image.product_id, image.image_id if named else None): image for image in found}
+    return [images.get((row.row_id, row.image_id)) if row.row_id else None for row in rows]
+
+
+def load(connection: Connection, targets: Sequence[Target], vectors: Vectors, vector_type: str) -> None:
+    """Loads vectors, shape (n, dimensions), one a target."""
+    fields = encode(vectors, vector_type)
+    rows = [
+        _FIELDS + _field(target.product_id.encode()) + _field(target.image_id.bytes) + _field(target.sha256) + field
+        for target, field in zip(targets, fields, strict=True)
+    ]
+    with connection.cursor() as cursor, cursor.copy(_SQL["load"]) as copy:
+        copy.write(b"".join((_SIGNATURE, *rows, _TRAILER)))
+
+
+def named_twice(connection: Connection) -> list[tuple[str, int]]:
+    """Products one image of which was given several vectors, with how many."""
+    connection.execute(_SQL["analyze"])
+    return connection.execute(_SQL["twice"]).fetchall()
+
+
+def sample(connection: Connection, limit: int) -> list[tuple[UUID, Vector]]:
+    """Some images with the vectors that were loaded for them."""
+    rows = connection.execute(_SQL["sample"], {"limit": limit}).fetchall()
+    return [(image_id, np.array(numbers, np.float32)) for image_id, numbers in rows]
+
+
+def move(connection: Connection, identity: SpaceIdentity) -> tuple[Space, int]:
+    """Moves what was loaded into the space, in place of what is there, and ends the work that this saves.
+
+    The space, made as a candidate if it is new, and how many images have their vector now. Others that make a space
+    wait until the transaction ends if this one is new; else nobody waits for long.
+    """
+    space = _live(connection, identity) or spaces.register(connection, identity, "candidate")
+    names = {"embeddings": embeddings_table(space.space_id), "vector_type": sql.SQL(space.vector_type)}
+    of_space: dict[str, Any] = {"space_id": space.space_id}
+    connection.execute(_SQL["end_work"], of_space)
+    connection.execute(_SQL["leave_out"], of_space)
+    connection.execute(_SQL["remove_old"].format(**names))
+    return space, connection.execute(_SQL["insert"].format(**names)).rowcount
+
+
+def _live(connection: Connection, identity: SpaceIdentity) -> Space | None:
+    return next((s for s in spaces.list_spaces(connection) if s.key == identity.key and s.role != "retired"), None)
+
+
+def _field(data: bytes) -> bytes:
+    return len(data).to_bytes(4) + data

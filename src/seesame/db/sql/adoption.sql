@@ -1,0 +1,60 @@
+-- name: create
+CREATE TEMPORARY TABLE seesame_adopted (
+    product_id text NOT NULL, image_id uuid NOT NULL, sha256 bytea NOT NULL, image_embedding {vector_type} NOT NULL
+) ON COMMIT DROP
+
+-- name: store_as_it_is
+ALTER TABLE seesame_adopted ALTER COLUMN image_embedding SET STORAGE EXTERNAL
+
+-- name: load
+COPY seesame_adopted FROM STDIN (FORMAT BINARY)
+
+-- name: analyze
+ANALYZE seesame_adopted (product_id, image_id)
+
+-- name: first_images
+SELECT DISTINCT ON (i.product_id) i.product_id, i.image_id, i.sha256
+FROM seesame.product_images i WHERE i.product_id = ANY(%(product_ids)s)
+ORDER BY i.product_id, i.position, i.image_id
+
+-- name: named_images
+SELECT i.product_id, i.image_id, i.sha256
+FROM seesame.product_images i
+JOIN unnest(%(product_ids)s::text[], %(image_ids)s::uuid[]) AS n (product_id, image_id) USING (product_id, image_id)
+
+-- name: twice
+SELECT product_id, count(*) FROM seesame_adopted GROUP BY product_id, image_id HAVING count(*) > 1 ORDER BY product_id
+
+-- name: sample
+-- An image's id is made of a digest, so the first ones are any.
+SELECT image_id, image_embedding::real[] FROM seesame_adopted ORDER BY image_id LIMIT %(limit)s
+
+-- name: end_work
+WITH held AS (
+    -- An image that a worker has in hand is left to it: nobody waits for anybody, so nobody can deadlock.
+    SELECT w.product_id, w.image_id FROM seesame.image_work w JOIN seesame_adopted a USING (product_id, image_id)
+    WHERE w.space_id = %(space_id)s AND (w.leased_until IS NULL OR w.leased_until < now())
+    ORDER BY w.product_id, w.image_id FOR UPDATE OF w SKIP LOCKED
+)
+DELETE FROM seesame.image_work w USING held h
+WHERE w.product_id = h.product_id AND w.image_id = h.image_id AND w.space_id = %(space_id)s
+
+-- name: leave_out
+-- What somebody is deleting at this moment counts as gone; all else stays until the transaction ends.
+WITH held AS MATERIALIZED (
+    SELECT i.product_id, i.image_id
+    FROM seesame.product_images i JOIN seesame_adopted a USING (product_id, image_id)
+    WHERE NOT EXISTS (SELECT FROM seesame.image_work w WHERE w.product_id = i.product_id AND w.image_id = i.image_id
+                      AND w.space_id = %(space_id)s)
+    FOR KEY SHARE OF i SKIP LOCKED
+)
+DELETE FROM seesame_adopted a
+WHERE NOT EXISTS (SELECT FROM held h WHERE h.product_id = a.product_id AND h.image_id = a.image_id)
+
+-- name: remove_old
+DELETE FROM {embeddings} e USING seesame_adopted a WHERE e.product_id = a.product_id AND e.image_id = a.image_id
+
+-- name: insert
+INSERT INTO {embeddings} (product_id, image_id, sha256, image_embedding)
+SELECT product_id, image_id, sha256, image_embedding::{vector_type} FROM seesame_adopted
+ON CONFLICT DO NOTHING
