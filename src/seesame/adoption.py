@@ -9,7 +9,7 @@ import numpy as np
 
 from seesame.catalogue import Catalogue
 from seesame.db import adoption as rows
-from seesame.db import columns, work
+from seesame.db import columns, spaces, work
 from seesame.db.columns import OnRows, Refused, Row
 from seesame.db.pool import Connection, Database
 from seesame.db.vectors import Form, decode
@@ -66,7 +66,8 @@ class Adoption:
     ) -> Report:
         """Reads the column and moves its vectors into the model's space, all or nothing, in one transaction.
 
-        The source is only read, and others go on writing it. The index of the space is not built.
+        The source is only read, and others go on writing it. A space that is new is made, empty, just before vectors
+        are moved; its index is not built here.
 
         Args:
             normalise: accept vectors of any length.
@@ -100,10 +101,16 @@ class Adoption:
                 report.adopted = 0 if report.refused.count else loaded
                 connection.rollback()
                 return report
-            report.space, report.adopted = rows.move(connection, self._embedder.identity)
+            report.space = rows.find_space(connection, self._embedder.identity) or self._new_space()
+            report.adopted = rows.move(connection, report.space)
             report.left = loaded - report.adopted
             work.notify(connection)  # images that had no row lack their vector, if the space is new
         return report
+
+    def _new_space(self) -> Space:
+        """Made in a transaction of its own: its foreign key keeps all others from changing images until that ends."""
+        with self._database.transaction() as connection:
+            return spaces.register(connection, self._embedder.identity, "candidate")
 
     def _usable(
         self, batch: Sequence[Row], form: Form, report: Report, *, normalise: bool

@@ -4,7 +4,7 @@ Workers go on meanwhile. An image that one of them has in hand is left to it.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -33,9 +33,14 @@ class Target(NamedTuple):
     sha256: bytes
 
 
+def find_space(connection: Connection, identity: SpaceIdentity) -> Space | None:
+    """The space of a model; None where there is none, or it was retired."""
+    return next((s for s in spaces.list_spaces(connection) if s.key == identity.key and s.role != "retired"), None)
+
+
 def prepare(connection: Connection, identity: SpaceIdentity) -> str:
     """Makes a table of this transaction's own to load vectors of a space into; the vectors' type."""
-    known = _live(connection, identity)
+    known = find_space(connection, identity)
     vector_type = known.vector_type if known else "halfvec" if pgvector_version(connection) else "real[]"
     connection.execute(_SQL["create"].format(vector_type=sql.SQL(vector_type)))
     connection.execute(_SQL["store_as_it_is"])  # packing them would take long, and gain nothing
@@ -77,23 +82,18 @@ def sample(connection: Connection, limit: int) -> list[tuple[UUID, Vector]]:
     return [(image_id, np.array(numbers, np.float32)) for image_id, numbers in rows]
 
 
-def move(connection: Connection, identity: SpaceIdentity) -> tuple[Space, int]:
+def move(connection: Connection, space: Space) -> int:
     """Moves what was loaded into the space, in place of what is there, and ends the work that this saves.
 
-    The space, made as a candidate if it is new, and how many images have their vector now. Others that make a space
-    wait until the transaction ends if this one is new; else nobody waits for long.
+    Returns:
+        How many images have their vector now. Not those that a worker has in hand, or that are being deleted: this
+        waits for nobody, so it can neither deadlock nor hold up a worker.
     """
-    space = _live(connection, identity) or spaces.register(connection, identity, "candidate")
     names = {"embeddings": embeddings_table(space.space_id), "vector_type": sql.SQL(space.vector_type)}
-    of_space: dict[str, Any] = {"space_id": space.space_id}
-    connection.execute(_SQL["end_work"], of_space)
-    connection.execute(_SQL["leave_out"], of_space)
+    connection.execute(_SQL["end_work"], {"space_id": space.space_id})
+    connection.execute(_SQL["leave_out"], {"space_id": space.space_id})
     connection.execute(_SQL["remove_old"].format(**names))
-    return space, connection.execute(_SQL["insert"].format(**names)).rowcount
-
-
-def _live(connection: Connection, identity: SpaceIdentity) -> Space | None:
-    return next((s for s in spaces.list_spaces(connection) if s.key == identity.key and s.role != "retired"), None)
+    return connection.execute(_SQL["insert"].format(**names)).rowcount
 
 
 def _field(data: bytes) -> bytes:

@@ -31,7 +31,6 @@ SELECT image_id, image_embedding::real[] FROM seesame_adopted ORDER BY image_id 
 
 -- name: end_work
 WITH held AS (
-    -- An image that a worker has in hand is left to it: nobody waits for anybody, so nobody can deadlock.
     SELECT w.product_id, w.image_id FROM seesame.image_work w JOIN seesame_adopted a USING (product_id, image_id)
     WHERE w.space_id = %(space_id)s AND (w.leased_until IS NULL OR w.leased_until < now())
     ORDER BY w.product_id, w.image_id FOR UPDATE OF w SKIP LOCKED
