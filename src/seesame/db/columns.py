@@ -23,10 +23,10 @@ VectorType = Literal["vector", "halfvec"]
 SHOWN: Final = 50
 """How many of the rows that are refused are named."""
 
-LOCK_WAIT_S: Final = 5
 MAX_INDEXED: Final[Mapping[VectorType, int]] = MappingProxyType({"vector": 2_000, "halfvec": 4_000})
 """The most dimensions that pgvector makes an index of."""
 
+_LOCK_WAIT_S: Final = 5
 _LONG_S: Final = 24 * 3600.0
 _BATCH: Final = 1_000  # rows that are in memory at once
 _CONVERTED: Final = ("r", "p")  # tables, and tables in partitions
@@ -263,10 +263,12 @@ def fit(
         return found
 
 
-def convert(database: Database, fitting: Fit, on_build: indexes.OnBuild | None = None) -> str | None:
+def convert(
+    database: Database, fitting: Fit, on_build: indexes.OnBuild | None = None, *, lock_wait_s: int = _LOCK_WAIT_S
+) -> str | None:
     """Gives a column that fits its new type and an HNSW index by cosine, all or nothing.
 
-    Nobody reads or writes the table meanwhile.
+    Nobody reads or writes the table meanwhile; while this waits for others to leave it, they queue behind.
 
     Returns:
         The default that the column lost, since it is no such vector; None where there was none or it stays.
@@ -276,8 +278,8 @@ def convert(database: Database, fitting: Fit, on_build: indexes.OnBuild | None =
         DatabaseUnsuitable: PostgreSQL refuses; why.
     """
     column, lost = fitting.column, None
-    with database.transaction(timeout_s=_LONG_S) as connection, _refusals(column):
-        set_local(connection, lock_timeout=f"{LOCK_WAIT_S}s")
+    with database.transaction(timeout_s=_LONG_S) as connection, _refusals(column, lock_wait_s):
+        set_local(connection, lock_timeout=f"{lock_wait_s}s")
         if not fitting.has_type:
             connection.execute(_SQL["lock"].format(table=column.relation))
             lost = _change_type(connection, column, fitting.wanted)
@@ -334,13 +336,13 @@ def _readable(column: Column) -> Iterator[None]:
 
 
 @contextmanager
-def _refusals(column: Column) -> Iterator[None]:
+def _refusals(column: Column, lock_wait_s: int) -> Iterator[None]:
     """Turns PostgreSQL's refusals to change a table into one line; what it says is about the shop's own table."""
     try:
         yield
     except psycopg.errors.LockNotAvailable as error:
         raise DatabaseUnavailable(
-            f"Others used {column.qualified} for more than {LOCK_WAIT_S} s, so nothing was changed."
+            f"Others used {column.qualified} for more than {lock_wait_s} s, so nothing was changed."
             " Try again when long transactions on it have ended."
         ) from error
     except (
