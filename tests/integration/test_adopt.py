@@ -153,9 +153,9 @@ def test_vectors_of_every_type_are_adopted(shop: Application, clip: Embedder, ty
 
 
 @pytest.mark.parametrize("type_", PLAIN_TYPES)
-def test_adopting_works_without_pgvector(plain_dsn: str, tmp_path: Path, cache_dir: Path, type_: str) -> None:
+def test_adopting_works_without_pgvector(plain: Database, tmp_path: Path, cache_dir: Path, type_: str) -> None:
     """The vectors go into real[], in a new space and over those of an old one."""
-    with _shop(shop_settings(plain_dsn, tmp_path, cache_dir)) as shop, shop.embedder(CLIP) as clip:
+    with _shop(shop_settings(plain.dsn, tmp_path, cache_dir)) as shop, shop.embedder(CLIP) as clip:
         vectors = _vectors(shop, clip)
         _table(shop, vectors, type_)
         for _ in range(2):

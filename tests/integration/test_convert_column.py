@@ -203,13 +203,11 @@ def test_what_cannot_be_converted_is_told(database: Database) -> None:
             columns.fit(database, table, column, "vector", dimensions)
 
 
-def test_without_pgvector_it_says_so(plain_dsn: str) -> None:
+def test_without_pgvector_it_says_so(plain: Database) -> None:
     """And what works without."""
-    database = Database(plain_dsn)
-    database.open()
+    plain.open()
     with pytest.raises(DatabaseUnsuitable, match=r"pgvector 0\.8 or newer.*seesame db adopt"):
-        columns.fit(database, "products", "embedding", "vector", 8)
-    database.close()
+        columns.fit(plain, "products", "embedding", "vector", 8)
 
 
 def test_the_command_tells_what_it_does(database: Database) -> None:

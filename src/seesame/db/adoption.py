@@ -92,8 +92,9 @@ def move(connection: Connection, space: Space) -> int:
     names = {"embeddings": embeddings_table(space.space_id), "vector_type": sql.SQL(space.vector_type)}
     connection.execute(_SQL["end_work"], {"space_id": space.space_id})
     connection.execute(_SQL["leave_out"], {"space_id": space.space_id})
-    connection.execute(_SQL["remove_old"].format(**names))
-    return connection.execute(_SQL["insert"].format(**names)).rowcount
+    with spaces.meanwhile_changed():
+        connection.execute(_SQL["remove_old"].format(**names))
+        return connection.execute(_SQL["insert"].format(**names)).rowcount
 
 
 def _field(data: bytes) -> bytes:

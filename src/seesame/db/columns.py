@@ -73,7 +73,7 @@ class Column:
     @property
     def qualified(self) -> str:
         """The table's name with its schema, quoted where it must be."""
-        return self.relation.as_string(None)
+        return self.relation.as_string()
 
     @property
     def form(self) -> Form:
@@ -288,7 +288,7 @@ def convert(
             indexes.give_memory(connection, fitting.vectors, width, for_transaction=True)
             operators = sql.SQL(f"{fitting.vector_type}_cosine_ops")
             names = {"table": column.relation, "column": sql.Identifier(column.name), "operators": operators}
-            with indexes.watched(database.dsn, column.qualified, on_build):
+            with indexes.watched(database.dsn, column.relation, on_build):
                 connection.execute(_SQL["index"].format(**names))
     return lost
 
