@@ -27,6 +27,7 @@ from seesame.db import catalogue, spaces, work
 from seesame.db.pool import Database
 from seesame.errors import DatabaseUnsuitable, InvalidInput, ModelUnavailable
 from seesame.http.server import Server, listen
+from seesame.search import Query
 from seesame.settings import ClipSettings, Settings
 from seesame.types import Embedder, Product, ProductImage, Vectors
 from tests.catalogue_rows import unit
@@ -197,6 +198,31 @@ def test_the_fallbacks_vectors_are_adopted_over_its_own(shop: Application) -> No
     assert _state(shop)[1] == []
 
 
+def _check_found(shop: Application) -> None:
+    """Two products exchange their vectors: a photo of one finds the other, in a process that searched before."""
+    shop.indexer.run_once()
+    photo = picture("blue", spot=1)
+    with shop.embedder("efficientnet-lite0") as fallback:
+        vectors = _vectors(shop, fallback)
+        assert shop.search.by_photo(photo, Query()).page.hits[0].product.product_id == "blue"
+        blue, green = COLOURS.index("blue"), COLOURS.index("green")
+        vectors[[blue, green]] = vectors[[green, blue]]
+        _table(shop, vectors)
+        assert _adopt(shop, fallback, check=False).adopted == 6
+    assert shop.search.by_photo(photo, Query()).page.hits[0].product.product_id == "green"
+
+
+def test_a_search_finds_by_adopted_vectors(shop: Application) -> None:
+    """At once, with pgvector."""
+    _check_found(shop)
+
+
+def test_a_search_finds_by_adopted_vectors_without_pgvector(plain: Database, tmp_path: Path, cache_dir: Path) -> None:
+    """At once, though the process holds the vectors in memory."""
+    with _shop(shop_settings(plain.dsn, tmp_path, cache_dir)) as shop:
+        _check_found(shop)
+
+
 def test_an_images_own_id_says_which_one_is_meant(shop: Application, clip: Embedder) -> None:
     """Where a column names it; a row that names none of the catalogue's is not in the catalogue."""
     first, second = shop.catalogue.get("red").images
@@ -224,45 +250,43 @@ def _good(number: float = 1.0) -> list[float]:
     return [number, *[0.0] * (DIMENSIONS - 1)]
 
 
-@pytest.mark.parametrize(
-    ("type_", "bad", "reason"),
-    [
-        ("json", "[1, 2]", "has 2 dimensions, not 32"),
-        ("json", "[]", "has 0 dimensions, not 32"),
-        ("real[]", [1.0, 2.0], "has 2 dimensions, not 32"),
-        ("real[]", "{}", "has 0 dimensions, not 32"),
-        ("double precision[]", [0.5] * 33, "has 33 dimensions, not 32"),
-        ("vector", [1.0], "has 1 dimensions, not 32"),
-        ("halfvec", [1.0], "has 1 dimensions, not 32"),
-        ("real[]", _good(float("nan")), "holds NaN or an infinite number"),
-        ("double precision[]", _good(float("inf")), "holds NaN or an infinite number"),
-        ("double precision[]", _good(1e300), "holds NaN or an infinite number"),
-        ("json", json.dumps(_good(1e300)), "holds NaN or an infinite number"),
-        ("text", "[NaN" + ",0" * 31 + "]", "holds NaN or an infinite number"),
-        ("json", json.dumps(_good(0)), "is zero"),
-        ("vector", _good(0), "is zero"),
-        ("json", json.dumps([["1"], *_good()[1:]]), "is not a list of numbers"),
-        ("json", json.dumps(["1", *_good()[1:]]), "is not a list of numbers"),
-        ("json", json.dumps([None, *_good()[1:]]), "is not a list of numbers"),
-        ("json", '{"a": 1}', "is not a list of numbers"),
-        ("text", "", "is not a list of numbers"),
-        ("text", "1 2 3", "is not a list of numbers"),
-        ("real[]", "{NULL" + ",0" * 33 + "}", "holds NULL"),
-        ("real[]", "{{" + ",".join(["0"] * 31) + "}}", "is not a flat list of numbers"),
-        ("real[]", _good(1.01), "has the length 1.01, not 1; --normalise takes it all the same"),
-    ],
-)
-def test_a_row_without_a_good_vector_is_named_and_nothing_is_changed(
-    shop: Application, clip: Embedder, type_: str, bad: Any, reason: str
-) -> None:
+REFUSED: list[tuple[str, Any, str]] = [
+    ("json", "[1, 2]", "has 2 dimensions, not 32"),
+    ("json", "[]", "has 0 dimensions, not 32"),
+    ("real[]", [1.0, 2.0], "has 2 dimensions, not 32"),
+    ("real[]", "{}", "has 0 dimensions, not 32"),
+    ("double precision[]", [0.5] * 33, "has 33 dimensions, not 32"),
+    ("vector", [1.0], "has 1 dimensions, not 32"),
+    ("halfvec", [1.0], "has 1 dimensions, not 32"),
+    ("real[]", _good(float("nan")), "holds NaN or an infinite number"),
+    ("double precision[]", _good(float("inf")), "holds NaN or an infinite number"),
+    ("double precision[]", _good(1e300), "holds NaN or an infinite number"),
+    ("json", json.dumps(_good(1e300)), "holds NaN or an infinite number"),
+    ("text", "[NaN" + ",0" * 31 + "]", "holds NaN or an infinite number"),
+    ("json", json.dumps(_good(0)), "is zero"),
+    ("vector", _good(0), "is zero"),
+    ("json", json.dumps([["1"], *_good()[1:]]), "is not a list of numbers"),
+    ("json", json.dumps(["1", *_good()[1:]]), "is not a list of numbers"),
+    ("json", json.dumps([None, *_good()[1:]]), "is not a list of numbers"),
+    ("json", '{"a": 1}', "is not a list of numbers"),
+    ("text", "", "is not a list of numbers"),
+    ("text", "1 2 3", "is not a list of numbers"),
+    ("real[]", "{NULL" + ",0" * 33 + "}", "holds NULL"),
+    ("real[]", "{{" + ",".join(["0"] * 31) + "}}", "is not a flat list of numbers"),
+    ("real[]", _good(1.01), "has the length 1.01, not 1; --normalise takes it all the same"),
+]
+
+
+def test_a_row_without_a_good_vector_is_named_and_nothing_is_changed(shop: Application, clip: Embedder) -> None:
     """All rows or none."""
     vectors = _vectors(shop, clip)
-    _table(shop, [vectors[0], vectors[1], bad, *vectors[3:]], type_)
     before = _state(shop)
-    report = _adopt(shop, clip)
-    assert [tuple(refusal) for refusal in report.refused.first] == [("blue", reason)]
-    assert (report.refused.count, report.adopted, report.space) == (1, 0, None)
-    assert _state(shop) == before
+    for type_, bad, reason in REFUSED:
+        _table(shop, [vectors[0], vectors[1], bad, *vectors[3:]], type_)
+        report = _adopt(shop, clip)
+        assert [tuple(refusal) for refusal in report.refused.first] == [("blue", reason)], type_
+        assert (report.refused.count, report.adopted, report.space) == (1, 0, None)
+        assert _state(shop) == before
 
 
 def test_two_rows_for_one_image_are_refused(shop: Application, clip: Embedder) -> None:

@@ -71,7 +71,7 @@ def convert_column(
 
     The column is of type json, jsonb, text, real[], double precision[], vector or halfvec. If a row does not fit, it is
     named, nothing is changed and the exit code is 1. Checking keeps nobody waiting. The change is one transaction, and
-    whoever reads or writes the table waits until it ends: about a minute for 100,000 vectors of 512 dimensions on two
+    whoever reads or writes the table waits until it ends: about a minute for 50,000 vectors of 512 dimensions on two
     cores. It is given up if others use the table for more than 5 s.
     """
     settings = Settings.read()

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from seesame.db import spaces
 from seesame.db.columns import Row
-from seesame.db.pool import Connection, pgvector_version
+from seesame.db.pool import Connection, pgvector_version, set_local
 from seesame.db.spaces import embeddings_table
 from seesame.db.statements import statements
 from seesame.db.vectors import encode
@@ -40,6 +40,7 @@ def find_space(connection: Connection, identity: SpaceIdentity) -> Space | None:
 
 def prepare(connection: Connection, identity: SpaceIdentity) -> str:
     """Makes a table of this transaction's own to load vectors of a space into; the vectors' type."""
+    set_local(connection, idle_in_transaction_session_timeout=0)  # between statements, pictures are embedded
     known = find_space(connection, identity)
     vector_type = known.vector_type if known else "halfvec" if pgvector_version(connection) else "real[]"
     connection.execute(_SQL["create"].format(vector_type=sql.SQL(vector_type)))

@@ -252,11 +252,11 @@ def fit(
         shown = as_text(find(connection, table, row_id)) if row_id else row_name(connection, column)
         done = 0
         for batch in read(connection, column, row_id=shown):
-            present = [(row.row_id, row.value) for row in batch if row.value is not None]
-            _, faults = decode(column.form, [value for _, value in present], dimensions)
-            for (shown_id, _), fault in zip(present, faults, strict=True):
+            present = [row for row in batch if row.value is not None]
+            faults = decode(column.form, [row.value or "" for row in present], dimensions).faults
+            for row, fault in zip(present, faults, strict=True):
                 if fault is not None:
-                    found.refused.add(shown_id, fault)
+                    found.refused.add(row.row_id, fault)
             found.vectors += len(present)
             done += len(batch)
             on_rows(done, max(done, total))
@@ -320,8 +320,7 @@ def _change_type(connection: Connection, column: Column, wanted: str) -> str | N
 def _converted(column: Column, value: sql.Composable, wanted: str) -> sql.Composable:
     """An expression of the column's old type as one of its new type."""
     if column.form == "text":
-        text = sql.SQL("{}::text" if column.type_name in ("text", "character varying") else "nullif({}::text, 'null')")
-        value = sql.SQL("translate({}, '{{}}', '[]')").format(text.format(value))
+        value = sql.SQL("translate({}, '{{}}', '[]')").format(_READINGS[column.type_name].value.format(value))
     return sql.SQL("{}::{}").format(value, sql.SQL(wanted))
 
 
