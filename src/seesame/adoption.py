@@ -41,7 +41,7 @@ class Report:
     without: int = 0  # no vector in the column
     unknown: int = 0  # not in the catalogue
     adopted: int = 0
-    left: int = 0  # to a worker that had the image in hand, or to whoever was deleting it
+    left: int = 0  # to a worker that had the image in hand, or the image was deleted meanwhile
     refused: Refused = field(default_factory=Refused)
     similarities: list[float] = field(default_factory=list)  # of the sample's vectors and the model's own
     space: Space | None = None  # None where nothing was changed

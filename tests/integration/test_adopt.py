@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -387,14 +388,23 @@ def test_an_image_that_a_worker_has_in_hand_is_left_to_it(shop: Application) -> 
     assert _state(shop)[1] == []
 
 
-def test_an_image_that_is_being_deleted_counts_as_gone(shop: Application, clip: Embedder) -> None:
-    """Adopting into a space that exists neither waits for whoever deletes it nor fails when it is gone."""
+def test_an_image_that_is_deleted_meanwhile_counts_as_gone(shop: Application, clip: Embedder) -> None:
+    """Adopting waits for whoever deletes it, and does not fail."""
     _table(shop, _vectors(shop, clip))
     assert _adopt(shop, clip).adopted == 6
-    image = _images(shop)[2]
-    with psycopg.connect(shop.database.dsn) as other:
-        catalogue.delete_images(other, [image])
-        report = _adopt(shop, clip)
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with (
+        psycopg.connect(shop.database.dsn, autocommit=True) as watcher,
+        psycopg.connect(shop.database.dsn) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        catalogue.delete_images(other, [_images(shop)[2]])
+        adopting = pool.submit(_adopt, shop, clip)
+        try:
+            _until(lambda: watcher.execute(waiting.encode()).fetchone() is not None)
+        finally:
+            other.commit()
+        report = adopting.result(30)
     assert (report.adopted, report.left) == (5, 1)
     assert report.space is not None
     assert len(_stored(shop, report.space.space_id)) == 5

@@ -111,7 +111,7 @@ def _tell(report: Report, *, dry_run: bool) -> None:
     if report.unknown:
         _say(f"{report.unknown:,} rows are of products or images that are not in the catalogue: import them first.")
     if report.left:
-        _say(f"{report.left:,} images were in the hands of a worker, which gives them their vectors.")
+        _say(f"{report.left:,} images were left to a worker that had them in hand, or deleted meanwhile.")
 
 
 def _settle(application: Application, space: Space) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
-from psycopg import sql
+from psycopg import errors, sql
 
 from seesame.db import spaces
 from seesame.db.columns import Row
@@ -22,6 +22,7 @@ _SQL = statements("adoption")
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
+_TRIES = 5
 _FIELDS = (4).to_bytes(2)
 
 
@@ -87,15 +88,24 @@ def move(connection: Connection, space: Space) -> int:
     """Moves what was loaded into the space, in place of what is there, and ends the work that this saves.
 
     Returns:
-        How many images have their vector now. Not those that a worker has in hand, or that are being deleted: this
-        waits for nobody, so it can neither deadlock nor hold up a worker.
+        How many images have their vector now. Not those that a worker has in hand, so that it never waits for this, nor
+        those that were deleted meanwhile.
     """
-    names = {"embeddings": embeddings_table(space.space_id), "vector_type": sql.SQL(space.vector_type)}
     connection.execute(_SQL["end_work"], {"space_id": space.space_id})
-    connection.execute(_SQL["leave_out"], {"space_id": space.space_id})
-    with spaces.meanwhile_changed():
-        connection.execute(_SQL["remove_old"].format(**names))
-        return connection.execute(_SQL["insert"].format(**names)).rowcount
+    connection.execute(_SQL["leave_to_workers"], {"space_id": space.space_id})
+    for _ in range(_TRIES):
+        try:
+            with spaces.meanwhile_changed(), connection.transaction():
+                return _replace(connection, space)
+        except (errors.ForeignKeyViolation, errors.DeadlockDetected) as error:  # an image was being deleted
+            last = error
+    raise last
+
+
+def _replace(connection: Connection, space: Space) -> int:
+    names = {"embeddings": embeddings_table(space.space_id), "vector_type": sql.SQL(space.vector_type)}
+    connection.execute(_SQL["remove_old"].format(**names))
+    return connection.execute(_SQL["insert"].format(**names)).rowcount
 
 
 def _field(data: bytes) -> bytes:

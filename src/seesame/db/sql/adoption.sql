@@ -7,7 +7,7 @@ CREATE TEMPORARY TABLE seesame_adopted (
 ALTER TABLE seesame_adopted ALTER COLUMN image_embedding SET STORAGE EXTERNAL
 
 -- name: load
-COPY seesame_adopted FROM STDIN (FORMAT BINARY)
+COPY seesame_adopted FROM STDIN WITH (FORMAT BINARY)
 
 -- name: analyze
 ANALYZE seesame_adopted (product_id, image_id)
@@ -38,22 +38,15 @@ WITH held AS (
 DELETE FROM seesame.image_work w USING held h
 WHERE w.product_id = h.product_id AND w.image_id = h.image_id AND w.space_id = %(space_id)s
 
--- name: leave_out
--- What somebody is deleting at this moment counts as gone; all else stays until the transaction ends.
-WITH held AS MATERIALIZED (
-    SELECT i.product_id, i.image_id
-    FROM seesame.product_images i JOIN seesame_adopted a USING (product_id, image_id)
-    WHERE NOT EXISTS (SELECT FROM seesame.image_work w WHERE w.product_id = i.product_id AND w.image_id = i.image_id
-                      AND w.space_id = %(space_id)s)
-    FOR KEY SHARE OF i SKIP LOCKED
-)
-DELETE FROM seesame_adopted a
-WHERE NOT EXISTS (SELECT FROM held h WHERE h.product_id = a.product_id AND h.image_id = a.image_id)
+-- name: leave_to_workers
+DELETE FROM seesame_adopted a USING seesame.image_work w
+WHERE w.product_id = a.product_id AND w.image_id = a.image_id AND w.space_id = %(space_id)s
 
 -- name: remove_old
-DELETE FROM {embeddings} e USING seesame_adopted a WHERE e.product_id = a.product_id AND e.image_id = a.image_id
+DELETE FROM {embeddings} WHERE (product_id, image_id) IN (SELECT product_id, image_id FROM seesame_adopted)
 
 -- name: insert
 INSERT INTO {embeddings} (product_id, image_id, sha256, image_embedding)
 SELECT product_id, image_id, sha256, image_embedding::{vector_type} FROM seesame_adopted
+WHERE (product_id, image_id) IN (SELECT product_id, image_id FROM seesame.product_images)
 ON CONFLICT DO NOTHING
