@@ -4,7 +4,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,7 @@ from seesame.recall import RecallGauge
 from seesame.search import Search
 from seesame.settings import Settings
 from seesame.spaces import Spaces
-from seesame.types import Space
+from seesame.types import Embedder, Space
 
 _log = logging.getLogger(__name__)
 
@@ -91,13 +91,9 @@ class Application:
             ModelNotFound: the configured name is no model.
             ModelInvalid: the files are not a usable model.
         """
-        settings = self.settings
-        folder = hub.locate(settings.model, cache_dir=settings.cache_dir, precision=settings.precision)
-        if folder is None:
+        embedder = self._from_cache(self.settings.model)
+        if embedder is None:
             return None
-        name, cache_dir = hub.space_name(settings.model), settings.cache_dir
-        model = ClipModel.load(folder, name=name, precision=settings.precision, cache_dir=cache_dir)
-        embedder = LocalEmbedder(model, limits=settings.image_limits)
         try:
             space = self.spaces.add(embedder)
         except BaseException:
@@ -105,6 +101,28 @@ class Application:
             raise
         _log.info("✅ CLIP feature extraction successful: %d dimensions (%s)", space.dimensions, space.key)
         return space
+
+    @contextmanager
+    def embedder(self, name: str) -> Iterator[Embedder]:
+        """An embedder of any model that is here, without a space being made for it: the fallback, what the CLIP
+        service has, or what is in the cache.
+
+        Raises:
+            ModelUnavailable: it is not here.
+            ModelNotFound: the name is no model.
+            ModelInvalid: the files are not a usable model.
+        """
+        fallback = self.spaces.fallback("clip_unavailable").embedder
+        remote = self.clip.embedder() if self.clip is not None else None
+        if name == fallback.identity.model:
+            yield fallback
+        elif remote is not None and remote.identity.model == hub.space_name(name):
+            yield remote
+        elif (local := self._from_cache(name)) is not None:
+            with closing(local):
+                yield local
+        else:
+            raise ModelUnavailable(f"The model {name} is not here. Get it with: seesame models pull {name}")
 
     def fetch_model(self, stop: threading.Event) -> None:
         """Loads the configured model, downloading it first where it is not in the cache; tries until `stop`.
@@ -121,6 +139,16 @@ class Application:
                 _log.warning("⚠️ %s The fallback model answers; next try in %d s.", error, wait_s)
             if stop.wait(wait_s):
                 return
+
+    def _from_cache(self, name: str) -> LocalEmbedder | None:
+        settings = self.settings
+        folder = hub.locate(name, cache_dir=settings.cache_dir, precision=settings.precision)
+        if folder is None:
+            return None
+        model = ClipModel.load(
+            folder, name=hub.space_name(name), precision=settings.precision, cache_dir=settings.cache_dir
+        )
+        return LocalEmbedder(model, limits=settings.image_limits)
 
     def _download(self) -> None:
         settings = self.settings

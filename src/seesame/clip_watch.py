@@ -35,6 +35,13 @@ class ClipWatch:
         self._identity: SpaceIdentity | None = None
         self.state = ClipState("unknown", datetime.now(UTC))
 
+    def embedder(self) -> RemoteEmbedder | None:
+        """An embedder of the model that the service has ready now; the spaces do not hear of it."""
+        state = self._service.check()
+        if state is None or not state.ready or state.identity is None:
+            return None
+        return RemoteEmbedder(self._service, state.identity, has_text=state.has_text)
+
     def run_forever(self, stop: threading.Event) -> None:
         """Looks twice a second until `stop`; a database that is away is waited for."""
         while not stop.is_set():

@@ -104,6 +104,7 @@ def _postmaster(shell: Shell) -> Path:
 
 
 @pytest.mark.parametrize("command", ["", "up", "import", "index", "search", "demo", "doctor", "db migrate",
+                                     "db adopt", "db convert-column",
                                      "db status", "db distribute", "tune", "models list", "models pull",
                                      "models show"])  # fmt: skip
 def test_every_command_helps(command: str) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seesame.application import open_database
-from seesame.cli import tables
+from seesame.cli import columns, tables
 from seesame.db import conversion, distribution, indexes, programs, spaces
 from seesame.db import migrate as migrations
 from seesame.db.pool import Database
@@ -16,7 +16,11 @@ from seesame.logs import configure_logging
 from seesame.settings import Settings
 
 _err = Console(stderr=True)
-app = typer.Typer(help="The database's schema.", no_args_is_help=True)
+app = typer.Typer(
+    help="The database's schema, and vectors that the shop has in tables of its own.", no_args_is_help=True
+)
+app.command()(columns.adopt)
+app.command()(columns.convert_column)
 
 
 @app.command()

@@ -65,7 +65,7 @@ def ensure(database: Database, space: Space, on_progress: OnBuild | None = None)
         for name, _ in listed(connection, table):
             connection.execute(_SQL["drop"].format(index=sql.SQL(name)))
         started = time.monotonic()
-        with _watched(database.dsn, table, on_progress):
+        with watched(database.dsn, table, on_progress):
             create(connection, table, count_vectors(connection, space.space_id), space)
         analyze(connection, table)
         _log.info("Built the index of %s (%.0f s)", space.key, time.monotonic() - started)
@@ -80,8 +80,7 @@ def create(
     It may use a quarter of what the server believes to be the machine's cache, if it has use for so much: a graph that
     does not fit is finished row by row.
     """
-    needed = count * (2 * space.dimensions + _NODE_BYTES)
-    connection.execute(_SQL["memory"], {"needed": needed})
+    give_memory(connection, count, 2 * space.dimensions)
     word = sql.SQL("CONCURRENTLY" if concurrently else "")
     connection.execute(_SQL["create"].format(concurrently=word, embeddings=table))
 
@@ -91,9 +90,15 @@ def analyze(connection: Connection, table: sql.Identifier) -> None:
     connection.execute(_SQL["analyze"].format(embeddings=table))
 
 
+def give_memory(connection: Connection, count: int, vector_bytes: int, *, for_transaction: bool = False) -> None:
+    """Lets the session, or the transaction alone, build an index of `count` vectors of so many bytes in memory."""
+    needed = count * (vector_bytes + _NODE_BYTES)
+    connection.execute(_SQL["memory"], {"needed": needed, "for_transaction": for_transaction})
+
+
 @contextmanager
-def _watched(dsn: str, table: sql.Identifier, on_progress: OnBuild | None) -> Iterator[None]:
-    """Tells the progress of the build that goes on inside, by a connection of its own."""
+def watched(dsn: str, table: sql.Identifier, on_progress: OnBuild | None) -> Iterator[None]:
+    """Tells the progress of the build on a table that goes on inside, by a connection of its own."""
     if on_progress is None:
         yield
         return

@@ -20,7 +20,7 @@ SELECT pg_try_advisory_lock(%(lock)s, %(space_id)s)
 SELECT set_config('maintenance_work_mem', greatest(
     pg_size_bytes(current_setting('maintenance_work_mem')),
     least(%(needed)s::bigint, pg_size_bytes(current_setting('effective_cache_size')) / 4)
-) / 1024 || 'kB', false)
+) / 1024 || 'kB', %(for_transaction)s)
 
 -- name: progress
 SELECT phase, tuples_done, tuples_total FROM pg_stat_progress_create_index WHERE relid = to_regclass(%(table)s)
