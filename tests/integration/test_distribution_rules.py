@@ -13,7 +13,7 @@ import sqlglot
 from psycopg import sql
 
 import seesame.db
-from seesame.db import spaces
+from seesame.db import search, spaces
 from seesame.db.filters import condition
 from seesame.db.pool import Database
 from seesame.db.statements import statements
@@ -30,6 +30,7 @@ _CLAUSES = [
 ]
 _VALUES = {
     "embeddings": "seesame.embeddings_1",
+    "images": "seesame.embeddings_1 e",
     "vector_type": "halfvec(2)",
     "concurrently": "CONCURRENTLY",
     "index": "seesame.an_index",
@@ -52,16 +53,18 @@ def _strings() -> Iterator[tuple[str, str]]:
 
 def _all() -> Iterator[tuple[str, str]]:
     """Every statement by name, with something for each of its braces."""
-    distances = [text for _, text in _strings() if "<=>" in text and "e.image_embedding" in text]
+    distances = [text for _, text in _strings() if "<=>" in text and text.startswith(("(e.image", "e.image"))]
     assert distances
+    in_reach = search._IN_REACH.format(embeddings=sql.SQL(_VALUES["embeddings"])).as_string()
+    ways = [{"distance": distance} for distance in distances] + [{"distance": "e.distance", "images": in_reach}]
     folder = resources.files("seesame.db")
     for file in folder.joinpath("sql").iterdir():
         noun = file.name.removesuffix(".sql")
         for name, statement in statements(noun).items():
             if {noun, f"{noun}.{name}"} & _UNDISTRIBUTED:
                 continue
-            for distance in distances if "{distance}" in statement.as_string() else [""]:
-                values = {key: sql.SQL(value) for key, value in (_VALUES | {"distance": distance}).items()}
+            for way in ways if "{distance}" in statement.as_string() else [{}]:
+                values = {key: sql.SQL(value) for key, value in (_VALUES | way).items()}
                 yield f"{noun}.{name}", statement.format(**values).as_string()
     for module, text in _strings():
         if _BEGINS.match(text):

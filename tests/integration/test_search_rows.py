@@ -8,9 +8,10 @@ from psycopg import sql
 
 from seesame.db import catalogue, indexes, search, spaces
 from seesame.db.filters import condition
+from seesame.db.halfvec import HalfVector
 from seesame.db.pool import Connection, Database
 from seesame.filters import parse_filter
-from seesame.types import Page, Product, Space, SpaceIdentity, Vector, Vectors
+from seesame.types import Method, Page, Product, Space, SpaceIdentity, Vector, Vectors
 from tests.catalogue_rows import add_images, unit
 
 DIMENSIONS = 32
@@ -60,20 +61,15 @@ def _ids(page: Page) -> list[str]:
     return [hit.product.product_id for hit in page.hits]
 
 
-def _plan(connection: Connection, space: Space, vector: Vector, method: str) -> str:
+def _plan(connection: Connection, space: Space, vector: Vector, method: Method) -> str:
     statement = search._SQL["nearest"].format(
-        distance=search._Search(connection, space, vector, (), None)._distance(method),  # type: ignore[arg-type]
-        embeddings=spaces.embeddings_table(space.space_id),
+        distance=search._DISTANCE[method],
+        images=search._ALL.format(embeddings=spaces.embeddings_table(space.space_id)),
         join=sql.SQL(""),
         condition=condition(())[0],
         not_itself=sql.SQL(""),
     )
-    values = {
-        "vector": spaces.vector_literal(vector, space.vector_type),
-        "candidates": 20,
-        "limit": 10,
-        "offset": 0,
-    }
+    values = {"vector": HalfVector(vector), "candidates": 20, "limit": 10, "offset": 0}
     rows = connection.execute(sql.SQL("EXPLAIN ") + statement, values).fetchall()
     return "\n".join(row[0] for row in rows)
 
@@ -230,3 +226,52 @@ def test_words_are_matched_all_first_then_some(database: Database) -> None:
     assert (_ids(first), first.exhausted) == (["a"], False)
     assert (len(second.hits), second.exhausted) == (1, True)
     assert filtered.hits == ()
+
+
+SHARES = (0.5, 0.1, 0.01, 0.001)
+
+
+@pytest.mark.parametrize("where", ["anywhere", "like the query", "unlike the query"])
+def test_filters_of_any_width_find_what_is_nearest(
+    filled: tuple[Database, Space], vectors: Vectors, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Whether what matches lies anywhere, near the query or far from it: ten products, and the right ones.
+
+    The bounds are those of a large catalogue, scaled down, so that samples are taken and indexes give up.
+    """
+    monkeypatch.setattr(search, "WORTH_IT", 50)
+    monkeypatch.setattr(search, "_SAMPLED_ABOVE", 1_000)
+    database, space = filled
+    direction = vectors[0]
+    products = IMAGES // PER_PRODUCT
+    likeness = (vectors @ direction).reshape(-1, PER_PRODUCT).max(axis=1)
+    order = {
+        "anywhere": np.random.default_rng(6).permutation(products),
+        "like the query": np.argsort(-likeness),
+        "unlike the query": np.argsort(likeness),
+    }[where]
+    ranks = np.empty(products, dtype=int)
+    ranks[order] = np.arange(products)
+    with database.transaction() as connection:
+        connection.execute(
+            "UPDATE seesame.products p SET price = r.rank"
+            " FROM unnest(%s::text[], %s::integer[]) AS r (product_id, rank) WHERE r.product_id = p.product_id",
+            ([f"p{i:05d}" for i in range(products)], ranks.tolist()),
+        )
+        connection.execute("ANALYZE seesame.products")
+    queries = unit(direction + 0.05 * np.random.default_rng(7).normal(size=(10, DIMENSIONS)))
+    methods = set()
+    for share in SHARES:
+        most = round(share * products)
+        found = expected = 0
+        for query in queries:
+            with database.transaction() as connection:
+                page = search.nearest(connection, space, query, parse_filter({"price": {"lt": most}}), limit=10)
+            wanted = _expected(vectors, query, (ranks < most).tolist())[:10]
+            assert len(page.hits) == len(wanted) == min(10, most)
+            assert page.exhausted == (most <= 10)
+            found += len(set(_ids(page)) & set(wanted))
+            expected += len(wanted)
+            methods.add(page.method)
+        assert found / expected >= 0.98
+    assert methods == ({"exact"} if where == "unlike the query" else {"exact", "iterative"})

@@ -26,6 +26,18 @@ _SCAN_MEMORY = 4  # times work_mem, for what was passed over
 _SAMPLE = 2_000  # products whose share that matches stands for all
 _SAMPLED_ABOVE = 10 * _SAMPLE
 _SEEN_ENOUGH = 20  # that match in a sample; fewer say little about all, so they are counted
+# An index orders by the operator alone; with a sum around it, all that match are compared.
+_DISTANCE = {
+    "exact": sql.SQL("(e.image_embedding <=> %(vector)s::halfvec) + 0"),
+    "hnsw": sql.SQL("e.image_embedding <=> %(vector)s::halfvec"),
+    "iterative": sql.SQL("e.distance"),
+}
+_ALL = sql.SQL("{embeddings} e")
+# What an index gives after many that did not match is not the nearest of what matches: so many and no more.
+_IN_REACH = sql.SQL(
+    "(SELECT e.product_id, e.image_id, e.image_embedding <=> %(vector)s::halfvec AS distance"
+    " FROM {embeddings} e ORDER BY distance LIMIT %(reach)s) AS e"
+)
 _JOIN_PRODUCTS = sql.SQL("JOIN seesame.products f USING (product_id)")
 _PRODUCT_FIELDS = [field.name for field in fields(Product)]
 _IMAGE_FIELDS = [field.name for field in fields(ProductImage)]
@@ -177,29 +189,21 @@ class _Search:
 
     def run(self, method: Method, *, candidates: int, limit: int, offset: int) -> list[dict[str, Any]]:
         """At least one row: the totals, and a product where there is one."""
+        reach = math.ceil(_PATIENCE * candidates / self._share)
         if method != "exact":
-            ef_search = min(_MAX_EF_SEARCH, max(self._space.ef_search, candidates))
             # What is passed over must not make the index stop short.
             set_local(
                 self._connection,
-                hnsw__ef_search=ef_search,
+                hnsw__ef_search=min(_MAX_EF_SEARCH, max(self._space.ef_search, candidates)),
                 hnsw__iterative_scan="relaxed_order" if self._passes_over else "off",
-                hnsw__max_scan_tuples=math.ceil(_PATIENCE * candidates / self._share),
+                hnsw__max_scan_tuples=2 * reach,
                 hnsw__scan_mem_multiplier=_SCAN_MEMORY,
             )
-        statement = _SQL["nearest"].format(distance=self._distance(method), **self._names)
-        values = {"vector": self._vector, "candidates": candidates, "limit": limit, "offset": offset}
+        images = (_IN_REACH if method == "iterative" else _ALL).format(**self._names)
+        statement = _SQL["nearest"].format(distance=_DISTANCE[method], images=images, **self._names)
+        values = {"vector": self._vector, "candidates": candidates, "reach": reach, "limit": limit, "offset": offset}
         with self._connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(statement, {**self._values, **values}).fetchall()
-
-    def _distance(self, method: Method) -> sql.Composable:
-        # An index orders by the operator alone; with a sum around it, all that match are compared.
-        shape = (
-            "(e.image_embedding <=> %(vector)s::halfvec) + 0"
-            if method == "exact"
-            else ("e.image_embedding <=> %(vector)s::halfvec")
-        )
-        return sql.SQL(shape)
 
 
 def hit(row: dict[str, Any]) -> Hit:

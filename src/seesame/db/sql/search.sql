@@ -10,7 +10,7 @@ SELECT count(*), count(*) FILTER (WHERE {condition}) FROM seesame.products f TAB
 -- name: nearest
 WITH nearest AS MATERIALIZED (
     SELECT e.product_id, e.image_id, {distance} AS distance
-    FROM {embeddings} e {join} WHERE {condition} {not_itself}
+    FROM {images} {join} WHERE {condition} {not_itself}
     ORDER BY distance LIMIT %(candidates)s
 ), best AS (
     SELECT DISTINCT ON (product_id) product_id, image_id, distance
