@@ -24,7 +24,7 @@ from seesame.adoption import ALIKE, Adoption, Report, Source
 from seesame.application import Application, open_application
 from seesame.catalogue import Source as Picture
 from seesame.clip_service.app import create_app
-from seesame.db import catalogue, spaces, work
+from seesame.db import catalogue, conversion, spaces, work
 from seesame.db.pool import Database
 from seesame.errors import DatabaseUnsuitable, InvalidInput, ModelUnavailable
 from seesame.http.server import Server, listen
@@ -408,6 +408,25 @@ def test_an_image_that_is_deleted_meanwhile_counts_as_gone(shop: Application, cl
     assert (report.adopted, report.left) == (5, 1)
     assert report.space is not None
     assert len(_stored(shop, report.space.space_id)) == 5
+
+
+def test_vectors_that_are_being_converted_are_not_replaced_meanwhile(shop: Application) -> None:
+    """The conversion copies what is missing, and would keep the old ones; adopting waits for its end."""
+    waiting = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with (
+        shop.embedder("efficientnet-lite0") as fallback,
+        shop.database.session() as converting,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        _table(shop, _vectors(shop, fallback))
+        converting.execute("SELECT pg_advisory_lock(%s, 1)", (conversion.LOCK,))
+        adopting = pool.submit(_adopt, shop, fallback)
+        try:
+            _until(lambda: converting.execute(waiting.encode()).fetchone() is not None)
+            assert not adopting.done()
+        finally:
+            converting.execute("SELECT pg_advisory_unlock_all()")
+        assert adopting.result(30).adopted == len(COLOURS)
 
 
 def test_workers_and_adopting_side_by_side_give_each_image_one_vector(shop: Application) -> None:

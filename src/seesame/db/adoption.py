@@ -10,7 +10,7 @@ from uuid import UUID
 import numpy as np
 from psycopg import errors, sql
 
-from seesame.db import spaces
+from seesame.db import conversion, spaces
 from seesame.db.columns import Row
 from seesame.db.pool import Connection, pgvector_version, set_local
 from seesame.db.spaces import embeddings_table
@@ -91,6 +91,7 @@ def move(connection: Connection, space: Space) -> int:
         How many images have their vector now. Not those that a worker has in hand, so that it never waits for this, nor
         those that were deleted meanwhile.
     """
+    connection.execute(_SQL["await_conversion"], {"lock": conversion.LOCK, "space_id": space.space_id})
     connection.execute(_SQL["end_work"], {"space_id": space.space_id})
     connection.execute(_SQL["leave_to_workers"], {"space_id": space.space_id})
     for _ in range(_TRIES):

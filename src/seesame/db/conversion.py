@@ -22,7 +22,7 @@ from seesame.types import Space
 _log = logging.getLogger(__name__)
 _SQL = statements("conversion")
 
-_LOCK = 0x5EE5A42  # with the space's number: one process converts
+LOCK = 0x5EE5A42  # with the space's number: one process converts, and none replaces vectors meanwhile
 _BATCH = 5_000
 _LOCK_WAIT_MS = (
     500  # less than PostgreSQL's deadlock_timeout: if two wait for each other, it is the conversion that yields
@@ -50,7 +50,7 @@ def convert(database: Database, space: Space, on_copied: OnCopied = lambda done,
     """
     with database.session() as connection:
         if not scalar(
-            connection, "SELECT pg_try_advisory_lock(%(lock)s, %(id)s)", {"lock": _LOCK, "id": space.space_id}
+            connection, "SELECT pg_try_advisory_lock(%(lock)s, %(id)s)", {"lock": LOCK, "id": space.space_id}
         ):
             return False
         conversion = _Conversion(connection, space)

@@ -29,6 +29,9 @@ SELECT product_id, count(*) FROM seesame_adopted GROUP BY product_id, image_id H
 -- An image's id is made of a digest, so the first ones are any.
 SELECT image_id, image_embedding::real[] FROM seesame_adopted ORDER BY image_id LIMIT %(limit)s
 
+-- name: await_conversion
+SELECT pg_advisory_xact_lock_shared(%(lock)s, %(space_id)s)
+
 -- name: end_work
 WITH held AS (
     SELECT w.product_id, w.image_id FROM seesame.image_work w JOIN seesame_adopted a USING (product_id, image_id)
