@@ -110,7 +110,7 @@ class Adoption:
     def _new_space(self) -> Space:
         """Made in a transaction of its own: its foreign key keeps all others from changing images until that ends."""
         with self._database.transaction() as connection:
-            return spaces.register(connection, self._embedder.identity, "candidate")
+            return spaces.register(connection, self._embedder.identity, "candidate", automatic=True, revive=True)
 
     def _usable(
         self, batch: Sequence[Row], form: Form, report: Report, *, normalise: bool

@@ -1,6 +1,5 @@
 """Puts the parts together from the settings, for every entrypoint."""
 
-import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -17,22 +16,15 @@ from seesame.db.migrate import migrate
 from seesame.db.pool import Database
 from seesame.embedding.local import LocalEmbedder
 from seesame.embedding.remote import ClipService
-from seesame.errors import (
-    DatabaseError,
-    ModelInvalid,
-    ModelNotFound,
-    ModelUnavailable,
-    SettingsError,
-    StorageFull,
-)
+from seesame.errors import InvalidInput, ModelUnavailable, SettingsError, SpaceConflict
 from seesame.fetch import Fetcher, FetchPolicy
 from seesame.files import make_folder
 from seesame.importing import Importer
 from seesame.indexing import Indexer
+from seesame.local_models import LocalModels
 from seesame.logs import request_id
 from seesame.metrics import ShopMetrics
 from seesame.models import hub
-from seesame.models.clip import ClipModel
 from seesame.models.fallback import FallbackModel
 from seesame.pictures import PictureStore
 from seesame.recall import RecallGauge
@@ -44,7 +36,6 @@ from seesame.types import Embedder, Space
 _log = logging.getLogger(__name__)
 
 _BULK_S = 25.0  # for a request of the backfill; two of them fit into the lease of its images
-_RETRY_S = (60, 300, 1800)  # between attempts to download the model; the last repeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,52 +51,38 @@ class Application:
     importer: Importer
     cache: VectorCache
     metrics: ShopMetrics
-    clip: ClipWatch | None  # None: the model runs in this process
+    models: LocalModels
+    clip: ClipWatch | None  # None: models run in this process
 
-    def use_model(self) -> bool:
-        """Lets CLIP answer if it can right now, from the service or the cache; whether it can.
+    def use_model(self, *, to_fill: bool = True) -> bool:
+        """Lets CLIP answer if it can right now, from a service or the cache; whether it can.
+
+        `to_fill` False: only searches are to come, so no model is loaded but the one that answers.
 
         Raises:
             ModelNotFound: the configured name is no model.
             ModelInvalid: the files are not a usable model.
         """
-        if self.clip is None:
-            return self.load_model() is not None
-        self.clip.look()
-        return self.clip.state.status == "available"
-
-    def keep_model(self, stop: threading.Event) -> None:
-        """Lets CLIP answer as soon and as long as it can, until `stop`; the fallback answers meanwhile."""
         if self.clip is not None:
-            self.clip.run_forever(stop)
-            return
-        try:
-            self.fetch_model(stop)
-        except (ModelNotFound, ModelInvalid) as error:
-            _log.error("⚠️ %s The fallback model answers until SEESAME_MODEL names another.", error)
+            return self.clip.look()
+        self.models.look(("primary", "candidate") if to_fill else ("primary",))
+        if to_fill or not self.spaces.clip_is_available():
+            try:
+                self.models.load(self.settings.model)
+            except SpaceConflict as error:
+                _log.warning("⚠️ %s", error)
+        return self.spaces.clip_is_available()
 
-    def load_model(self) -> Space | None:
-        """Adds the configured model if it is in the cache; its space, or None.
-
-        Raises:
-            ModelNotFound: the configured name is no model.
-            ModelInvalid: the files are not a usable model.
-        """
-        embedder = self._from_cache(self.settings.model)
-        if embedder is None:
-            return None
-        try:
-            space = self.spaces.add(embedder)
-        except BaseException:
-            embedder.close()
-            raise
-        _log.info("✅ CLIP feature extraction successful: %d dimensions (%s)", space.dimensions, space.key)
-        return space
+    def keepers(self) -> list[Callable[[threading.Event], None]]:
+        """What has to run in threads until the process ends, so that CLIP answers as soon and as long as it can."""
+        if self.clip is not None:
+            return [link.run_forever for link in self.clip.links]
+        return [self.models.look_forever, self.models.fetch_forever]
 
     @contextmanager
     def embedder(self, name: str) -> Iterator[Embedder]:
-        """An embedder of any model that is here, without a space being made for it: the fallback, what the CLIP
-        service has, or what is in the cache.
+        """An embedder of any model that is here, without a space being made for it: the fallback, what a CLIP service
+        has, or what is in the cache.
 
         Raises:
             ModelUnavailable: it is not here.
@@ -113,56 +90,49 @@ class Application:
             ModelInvalid: the files are not a usable model.
         """
         fallback = self.spaces.fallback("clip_unavailable").embedder
-        remote = self.clip.embedder() if self.clip is not None else None
+        remote = self.clip.embedder(hub.space_name(name)) if self.clip is not None else None
         if name == fallback.identity.model:
             yield fallback
-        elif remote is not None and remote.identity.model == hub.space_name(name):
+        elif remote is not None:
             yield remote
-        elif (local := self._from_cache(name)) is not None:
+        elif (local := self.models.open(name)) is not None:
             with closing(local):
                 yield local
         else:
             raise ModelUnavailable(f"The model {name} is not here. Get it with: seesame models pull {name}")
 
-    def fetch_model(self, stop: threading.Event) -> None:
-        """Loads the configured model, downloading it first where it is not in the cache; tries until `stop`.
+    def add_space(self, model: str) -> Space:
+        """Registers the space of a model, to be filled beside the others. By a service that has the model, else here.
 
-        Searches go on in the fallback space meanwhile.
+        Raises:
+            ModelNotFound: the name is no model.
+            ModelInvalid: the files are not a usable model.
+            ModelUnavailable: it is not in the cache.
         """
-        for wait_s in itertools.chain(_RETRY_S, itertools.repeat(_RETRY_S[-1])):
-            try:
-                if self.load_model() is None:
-                    self._download()
-                    self.load_model()
-                return
-            except (ModelUnavailable, DatabaseError, StorageFull) as error:
-                _log.warning("⚠️ %s The fallback model answers; next try in %d s.", error, wait_s)
-            if stop.wait(wait_s):
-                return
+        if self.clip is not None:
+            self.clip.look()
+            space = self.clip.add(hub.space_name(model))
+            if space is not None:
+                return space
+        space = self.models.load(model, by_hand=True)
+        if space is None:
+            raise ModelUnavailable(f"The model {model} is not here. Get it with: seesame models pull {model}")
+        return space
 
-    def _from_cache(self, name: str) -> LocalEmbedder | None:
-        settings = self.settings
-        folder = hub.locate(name, cache_dir=settings.cache_dir, precision=settings.precision)
-        if folder is None:
-            return None
-        model = ClipModel.load(
-            folder, name=hub.space_name(name), precision=settings.precision, cache_dir=settings.cache_dir
-        )
-        return LocalEmbedder(model, limits=settings.image_limits)
+    def ask_for_space(self, model: str) -> None:
+        """Lets this process bring a model and register its space, soon.
 
-    def _download(self) -> None:
-        settings = self.settings
-        _log.info("%s is not here yet; the fallback model answers", settings.model)
-        self.spaces.waiting("clip_downloading")
-        try:
-            hub.pull(
-                settings.model,
-                cache_dir=settings.cache_dir,
-                precision=settings.precision,
-                progress=_log_download(settings.model),
-            )
-        finally:
-            self.spaces.waiting("clip_unavailable")
+        Raises:
+            InvalidInput: it is no published model: a folder is for those who are on this machine.
+            SpaceConflict: models run in services, and none of them has this one.
+        """
+        if self.clip is not None:
+            if self.clip.add(model) is None:
+                raise SpaceConflict("No CLIP service has this model. Name one that has it in PYTHON_IMAGE_SERVICE_URL.")
+        elif hub.is_published(model):
+            self.models.ask(model)
+        else:
+            raise InvalidInput("model", "A name that `seesame models list` shows, or a repository such as owner/name.")
 
 
 @contextmanager
@@ -188,13 +158,15 @@ def open_application(settings: Settings) -> Iterator[Application]:
         )
         cache = VectorCache(redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None)
         stack.callback(cache.close)
-        clip = None
-        if settings.clip_url is not None:
-            service = ClipService(
-                settings.clip_url, deadline_s=settings.clip_timeout_s, bulk_deadline_s=_BULK_S, headers=_headers
-            )
+        models = LocalModels(
+            spaces, model=settings.model, precision=settings.precision, cache_dir=settings.cache_dir, limits=limits
+        )
+        services = {
+            url: ClipService(url, deadline_s=settings.clip_timeout_s, bulk_deadline_s=_BULK_S, headers=_headers)
+            for url in settings.clip_urls
+        }
+        for service in services.values():
             stack.callback(service.close)
-            clip = ClipWatch(service, spaces)
         metrics = ShopMetrics()
         exact = ExactVectors(max_bytes=settings.exact_memory_mb * 1024 * 1024)
         gauge = RecallGauge(database, on_measured=metrics.recalled) if settings.sample_queries else None
@@ -213,7 +185,8 @@ def open_application(settings: Settings) -> Iterator[Application]:
             importer=Importer(catalogue, fetcher, limits=limits),
             cache=cache,
             metrics=metrics,
-            clip=clip,
+            models=models,
+            clip=ClipWatch(services, spaces) if services else None,
         )
 
 
@@ -243,17 +216,3 @@ def _headers() -> dict[str, str]:
     """What goes along to the CLIP service, so that one id leads through the logs of both."""
     current = request_id.get()
     return {"X-Request-ID": current} if current is not None else {}
-
-
-def _log_download(name: str) -> Callable[[int, int], None]:
-    """Logs every tenth of a download."""
-    logged = 0
-
-    def progress(done: int, total: int) -> None:
-        nonlocal logged
-        tenth = 10 * done // total if total else 0
-        if tenth > logged:
-            logged = tenth
-            _log.info("Downloading %s: %d of %d MB", name, done // 1_000_000, total // 1_000_000)
-
-    return progress

@@ -18,10 +18,13 @@ SeesameError
 │   └── EmbedderBusy        its queue is full; `retry_after_s` says when to come again
 ├── SettingsError           an environment variable holds something else than it should
 ├── InvalidInput            a field of a request or a record is wrong; `field` names it
-├── NotFound                a product or an image that does not exist
+├── NotFound                a product, an image or a space that does not exist
+├── SpaceConflict           a change of the model that is not possible as things are
+│   └── SpaceIncomplete     images lack their vector in the space that is to answer; `missing` says how many
 ├── DatabaseError
 │   ├── DatabaseUnavailable cannot be reached now; may work later
-│   │   └── SpaceChanged    a table of vectors became another one between two statements
+│   │   ├── SpaceChanged    a table of vectors became another one, or went, between two statements
+│   │   └── TableInUse      another transaction holds the table
 │   └── DatabaseUnsuitable  reached, but too old or lacking a right
 └── StorageFull             no room for a picture or for the embedded database
 
@@ -152,9 +155,25 @@ class InvalidInput(SeesameError):
 
 
 class NotFound(SeesameError):
-    """A product or an image that does not exist."""
+    """A product, an image or a space that does not exist."""
 
     code = "not_found"
+
+
+class SpaceConflict(SeesameError):
+    """A change of the model that is not possible as things are."""
+
+    code = "space_conflict"
+
+
+class SpaceIncomplete(SpaceConflict):
+    """Images lack their vector in the space that is to answer."""
+
+    code = "space_incomplete"
+
+    def __init__(self, key: str, missing: int) -> None:
+        super().__init__(f"{missing:,} images lack their vector in {key}, so it cannot answer yet.")
+        self.missing = missing
 
 
 class DatabaseError(SeesameError):
@@ -171,6 +190,10 @@ class DatabaseUnavailable(DatabaseError):
 
 class SpaceChanged(DatabaseUnavailable):
     """A table of vectors became another one between two statements; a second try finds it."""
+
+
+class TableInUse(DatabaseUnavailable):
+    """Another transaction holds the table."""
 
 
 class DatabaseUnsuitable(DatabaseError):

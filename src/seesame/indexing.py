@@ -10,10 +10,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
+from math import inf
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from seesame.db import work
+from seesame.db.indexes import OnBuild
 from seesame.db.pool import Connection, Database
 from seesame.errors import DatabaseError, EmbedderBusy, EmbedderError, NotFound, SeesameError, StorageFull
 from seesame.pictures import PictureStore
@@ -27,6 +30,7 @@ LEASE_S = 60.0
 RETRY_S = 30.0  # after the first fault of an image; grows with each
 POLL_S = 30.0  # behind the notifications, in case one is lost
 RECONCILE_S = 600.0
+_TURN_S = 5.0  # of a space, while others may get images that are searched for already
 _RECONNECT_S = 1.0
 _OTHERS_S = 0.1
 _PAUSE_S = (1.0, 2.0, 5.0, 10.0)  # after faults of the embedder in a row; the last repeats
@@ -41,6 +45,7 @@ class Progress:
     done: int = 0
     failed: int = 0
     paused: bool = False  # the embedder cannot be used now, so images are left for later
+    cut: bool = False  # its turn was over, so images are left for the next
 
 
 class _Pause(NamedTuple):
@@ -63,8 +68,9 @@ OnProgress = Callable[[Progress], None]
 class _Tally:
     """What the lanes of a run have done together."""
 
-    def __init__(self, progress: Progress, on_progress: OnProgress | None) -> None:
+    def __init__(self, progress: Progress, on_progress: OnProgress | None, turn_s: float) -> None:
         self.progress = progress
+        self._until = time.monotonic() + turn_s
         self.ended = threading.Event()
         self._on_progress = on_progress
         self._lock = threading.Lock()
@@ -80,6 +86,14 @@ class _Tally:
         with self._lock:
             self.progress = replace(self.progress, paused=True)
             self.ended.set()
+
+    def cut(self) -> bool:
+        """Whether the turn is over."""
+        if time.monotonic() < self._until:
+            return False
+        with self._lock:
+            self.progress = replace(self.progress, cut=True)
+        return True
 
 
 class Indexer:
@@ -103,7 +117,7 @@ class Indexer:
         self._lease_s = lease_s
         self._on_batch = on_batch
         self._stop = threading.Event()
-        self._reconciled_at: dict[int, float] = {}
+        self._reconciled_at: dict[tuple[int, datetime], float] = {}
         self._pauses: dict[int, _Pause] = {}
 
     def run_once(self, on_progress: OnProgress | None = None, *, finish: bool = False) -> list[Progress]:
@@ -112,7 +126,14 @@ class Indexer:
         Args:
             finish: also wait for what other workers have claimed, and take it over if they do not end it.
         """
-        return [self._fill(space, embedder, on_progress, finish) for space, embedder in self._spaces.live()]
+        return [self._fill(space, embedder, on_progress, finish=finish) for space, embedder in self._spaces.live()]
+
+    def complete(
+        self, key: str, on_progress: OnProgress | None = None, on_build: OnBuild | None = None
+    ) -> Progress | None:
+        """Fills one space, also with what others have claimed, and builds its index; None if it is not live here."""
+        found = [(space, embedder) for space, embedder in self._spaces.live() if space.key == key]
+        return self._fill(*found[0], on_progress, finish=True, on_build=on_build) if found else None
 
     def run_forever(self) -> None:
         """Embeds what arrives until `stop` is called; waits out a database that is away or full."""
@@ -121,9 +142,9 @@ class Indexer:
             try:
                 with work.listening(self._database) as wait:
                     while not self._stop.is_set():
-                        self.run_once()
+                        turns = [self._fill(*live, turn_s=_TURN_S) for live in self._spaces.live()]
                         waiting = None
-                        wait(self._idle_s(), self._stop)
+                        wait(0.0 if any(turn.cut for turn in turns) else self._idle_s(), self._stop)
             except (DatabaseError, StorageFull) as error:
                 if str(error) != waiting:
                     _log.warning("Indexing waits: %s", error)
@@ -156,7 +177,16 @@ class Indexer:
         poll_s = min(POLL_S, self._lease_s / 2)  # nobody tells that a worker died
         return max(0.0, min([poll_s, *(pause.until - now for pause in self._pauses.values())]))
 
-    def _fill(self, space: Space, embedder: Embedder, on_progress: OnProgress | None, finish: bool) -> Progress:
+    def _fill(
+        self,
+        space: Space,
+        embedder: Embedder,
+        on_progress: OnProgress | None = None,
+        *,
+        finish: bool = False,
+        on_build: OnBuild | None = None,
+        turn_s: float = inf,
+    ) -> Progress:
         pause = self._pauses.get(space.space_id)
         if pause is not None and time.monotonic() < pause.until:
             return Progress(space.key, total=0, paused=True)
@@ -164,7 +194,7 @@ class Indexer:
         with self._database.transaction() as connection:
             total = work.count_pending(connection, space.space_id)
         started = time.monotonic()
-        tally = _Tally(Progress(space.key, total), on_progress)
+        tally = _Tally(Progress(space.key, total), on_progress, turn_s)
         if total or finish:
             with ThreadPoolExecutor(LANES, thread_name_prefix="index") as pool:
                 lanes = [pool.submit(self._lane, space, embedder, tally, finish) for _ in range(LANES)]
@@ -183,13 +213,16 @@ class Indexer:
                 progress.done / elapsed,
                 progress.failed,
             )
-        self._spaces.settle(space)
+        if not progress.cut:
+            self._spaces.settle(space, on_build)
         return progress
 
     def _lane(self, space: Space, embedder: Embedder, tally: "_Tally", finish: bool) -> None:
         """Embeds batch after batch until nothing is due. Several lanes overlap writing with computing."""
         claim = self._claim(space, embedder)
         while not self._stop.is_set() and not tally.ended.is_set():
+            if claim.items and tally.cut():
+                break
             if claim.items:
                 try:
                     claim = self._embed_batch(space, embedder, claim, tally)
@@ -222,11 +255,12 @@ class Indexer:
 
     def _reconcile(self, space: Space) -> None:
         """Looks for images without a vector in the tables themselves: no list of jobs has to be complete."""
-        last = self._reconciled_at.get(space.space_id)
+        begun = (space.space_id, space.created_at)  # a space that was retired may have begun anew
+        last = self._reconciled_at.get(begun)
         if last is None or time.monotonic() - last > RECONCILE_S:
             with self._database.transaction(timeout_s=300) as connection:
                 work.reconcile(connection, space)
-            self._reconciled_at[space.space_id] = time.monotonic()
+            self._reconciled_at[begun] = time.monotonic()
 
     def _claim(self, space: Space, embedder: Embedder) -> _Claim:
         with self._database.transaction() as connection:

@@ -98,10 +98,12 @@ class Settings(_Process):
     def _http(cls, url: str | None) -> str | None:
         if url is None:
             return None
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be a URL such as http://localhost:8001")
-        return url.rstrip("/")
+        urls = [one.strip().rstrip("/") for one in url.split(",")]
+        for one in urls:
+            parts = urlsplit(one)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("must be a URL such as http://localhost:8001, or several, parted by commas")
+        return ",".join(dict.fromkeys(urls))
 
     @field_validator("redis_url")
     @classmethod
@@ -115,6 +117,11 @@ class Settings(_Process):
     def _hosts(cls, text: str) -> str:
         FetchPolicy(allowed_hosts=_parted(text)).trusted_origins()  # raises ValueError for what is no host
         return text
+
+    @property
+    def clip_urls(self) -> tuple[str, ...]:
+        """The CLIP services; the first has the model that the shop is configured for."""
+        return tuple(self.clip_url.split(",")) if self.clip_url else ()
 
     @property
     def image_hosts(self) -> frozenset[str]:

@@ -1,7 +1,24 @@
-"""Which spaces there are, which embedder makes their vectors, and which of them answers."""
+"""Which spaces there are, which embedder makes their vectors, and which of them answers.
+
+How one model takes the place of another, the whole rule:
+
+- The primary answers. A candidate becomes the primary in one step, and only while no image lacks its vector there, so
+  that no search ever finds less than before. (Images that the candidate's model cannot read do not hold it up, unless
+  the present primary finds them.)
+- The primary before it is a candidate again: a former one, to be told by `activated_at`. It is filled as all candidates
+  are, so the latest of them can be brought back at any moment (`rollback`). While this process does not have the
+  primary's embedder yet, the former one answers here.
+- Someone's choice stands. A space that was activated by hand is replaced by hand only, whatever SEESAME_MODEL says.
+- By itself a candidate takes over only while it is `automatic`. It becomes so when it is made, if it is made for
+  SEESAME_MODEL (or the first CLIP service) and the primary, if there is one, got there by itself. It ends when another
+  space is made so, and for all when any space becomes the primary. So no space takes over by itself twice, and
+  processes with different settings do not switch back and forth.
+- A retired space comes back only when it is added by hand.
+"""
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,10 +26,20 @@ from seesame.db import catalogue, indexes, work
 from seesame.db import spaces as rows
 from seesame.db.indexes import OnBuild
 from seesame.db.pool import Database
-from seesame.errors import EmbedderBusy, EmbedderError, EmbedderTimeout, ModelInvalid
-from seesame.types import Embedder, Space
+from seesame.errors import (
+    EmbedderBusy,
+    EmbedderError,
+    EmbedderTimeout,
+    ModelInvalid,
+    NotFound,
+    SpaceConflict,
+    SpaceIncomplete,
+)
+from seesame.types import Embedder, Origin, Space
 
 _log = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
 
 Reason = Literal["clip_unavailable", "clip_timeout", "clip_busy", "clip_downloading", "clip_indexing", "no_text_model"]
 """Why an answer is degraded."""
@@ -47,6 +74,7 @@ class SpaceState:
     missing: int
     index_is_valid: bool | None
     loaded: bool
+    bytes: int
 
 
 class Spaces:
@@ -59,11 +87,34 @@ class Spaces:
         self._embedders: dict[str, Embedder] = {}
         self._waiting: Reason = "clip_unavailable"
         self._fallback_key = fallback.identity.key
-        self._add(fallback, "fallback")
+        self._whole: dict[str, tuple[bool, float]] = {}
+        with database.transaction() as connection:
+            rows.register(connection, fallback.identity, "fallback")
+            work.notify(connection)
+        self.hold(fallback)
 
-    def add(self, embedder: Embedder) -> Space:
-        """Adds the configured model. Its space becomes the primary when every image has its vector there."""
-        return self._add(embedder, "candidate")
+    def add(
+        self, embedder: Embedder, *, origin: Origin | None = None, automatic: bool = True, revive: bool = False
+    ) -> Space:
+        """Registers a model's space, to be filled beside the others; this process has the embedder from now on.
+
+        `automatic`: it is what the process is configured for, and a space that is made for it may take over by itself.
+
+        Raises:
+            SpaceConflict: it was retired, and is not to `revive`.
+        """
+        with self._database.transaction() as connection:
+            space = rows.register(
+                connection, embedder.identity, "candidate", origin=origin, automatic=automatic, revive=revive
+            )
+            work.notify(connection)  # every image may lack its vector there
+        self.hold(embedder)
+        return space
+
+    def hold(self, embedder: Embedder) -> None:
+        """Has an embedder ready for its space, whenever that is live."""
+        with self._lock:
+            self._embedders[embedder.identity.key] = embedder
 
     def remove(self, key: str) -> None:
         """Forgets the embedder of a space, whose vectors stay."""
@@ -75,7 +126,7 @@ class Spaces:
         self._waiting = reason
 
     def answering(self) -> Answering:
-        """The primary space where its embedder is here and can be asked, else the fallback."""
+        """The primary space where its embedder is here and can be asked, else a former one, else the fallback."""
         return self._answering(self.all())
 
     def _answering(self, spaces: list[Space]) -> Answering:
@@ -87,6 +138,9 @@ class Spaces:
             if embedder.available:
                 return Answering(primary, embedder, None)
             return self._fallback(spaces, "clip_unavailable")
+        for former in _formers(spaces):
+            if former.key in embedders and embedders[former.key].available and self._is_whole(former):
+                return Answering(former, embedders[former.key], None)
         indexing = any(space.role == "candidate" and space.key in embedders for space in spaces)
         return self._fallback(spaces, "clip_indexing" if indexing else self._waiting)
 
@@ -116,9 +170,28 @@ class Spaces:
         return [(s, embedders[s.key]) for s in sorted(spaces, key=lambda space: space.key != own)]
 
     def all(self) -> list[Space]:
-        """Every space that the database knows."""
+        """Every space that has a table of vectors."""
         with self._database.transaction() as connection:
             return rows.list_spaces(connection)
+
+    def find(self, name: str | None = None) -> Space:
+        """A space by its key, or by its model where one space alone has it; without a name the one new candidate.
+
+        Raises:
+            NotFound: there is none, or several.
+        """
+        spaces = self.all()
+        if name is None:
+            found = [s for s in spaces if s.role == "candidate" and not s.is_former]
+        else:
+            found = [s for s in spaces if s.key == name]
+            found = found or [s for s in spaces if s.model == name and s.role != "retired"]
+        if len(found) == 1:
+            return found[0]
+        keys = ", ".join(space.key for space in found or spaces)
+        if name is None:
+            raise NotFound(f"{'Several' if found else 'No new'} candidates wait. Name one of: {keys}.")
+        raise NotFound(f"{'Several spaces are' if found else 'No space is'} named {name}. Name one of: {keys}.")
 
     def states(self) -> list[SpaceState]:
         """Every space with how far it is filled. Counts all vectors, so it is not for the path of a query."""
@@ -132,42 +205,120 @@ class Spaces:
                     missing=images - vectors,
                     index_is_valid=indexes.is_valid(connection, space.space_id),
                     loaded=space.key in self._embedders,
+                    bytes=rows.table_bytes(connection, space),
                 )
                 for space, vectors in counted
             ]
 
     def settle(self, space: Space, on_build: OnBuild | None = None) -> bool:
-        """Builds the index of a space that was filled, and lets a candidate answer if it lacks no vector.
+        """Builds the index of a space that was filled, and lets a candidate take over that may; whether it did.
 
         A candidate is searched by nobody, so its index waits until all of its vectors are there.
         """
-        if space.role == "candidate":
+        waits = space.role == "candidate"
+        if waits and not space.automatic and not self._lacks_index(space):
+            return False  # all that is done by itself is done
+        if waits:
             with self._database.transaction(timeout_s=60) as connection:
                 if not rows.is_complete(connection, space.space_id):
                     return False
         indexes.ensure(self._database, space, on_build)
-        if space.role != "candidate":
+        if not waits or not space.automatic or self._lacks_index(space):
             return False
         with self._database.transaction(timeout_s=60) as connection:
-            activated = rows.activate_if_complete(connection, space.space_id)
+            activated = rows.activate(connection, space, by_hand=False)
         if activated:
             _log.info("✅ %s is complete and answers from now on", space.key)
         return activated
+
+    def activate(self, name: str | None = None, on_build: OnBuild | None = None) -> Space:
+        """Makes a candidate the primary, after building its index where that is missing.
+
+        Raises:
+            NotFound: no such space.
+            SpaceIncomplete: images lack their vector there.
+            SpaceConflict: it is no candidate.
+        """
+        space = self.find(name)
+        if space.role == "primary":
+            return space
+        if space.role != "candidate":
+            raise SpaceConflict(f"{space.key} is {space.role}; only a candidate can be activated.")
+        self._check_complete(space)
+        while self._lacks_index(space):
+            if not indexes.ensure(self._database, space, on_build):
+                time.sleep(_LOOK_S)  # another process builds it
+        with self._database.transaction(timeout_s=60) as connection:
+            activated = rows.activate(connection, space, by_hand=True)
+        if not activated:
+            self._check_complete(space)
+            raise SpaceConflict(f"{space.key} was changed by another process meanwhile. Try again.")
+        _log.info("✅ %s was activated and answers from now on", space.key)
+        return self.find(space.key)
+
+    def rollback(self, name: str | None = None) -> Space:
+        """Makes the space that answered before the primary again.
+
+        `name`: the space that is to be left; a call that is repeated by mistake does not switch back and forth.
+
+        Raises:
+            SpaceConflict: no space answered before, or `name` is not the primary.
+            SpaceIncomplete: images lack their vector there.
+        """
+        if name is not None and self.find(name).role != "primary":
+            raise SpaceConflict(f"{name} is not the primary.")
+        formers = _formers(self.all())
+        if not formers:
+            raise SpaceConflict("No other space has answered before that is still here.")
+        return self.activate(formers[0].key)
+
+    def retire(self, name: str) -> Space:
+        """Ends a space that is neither the primary nor the fallback, and gives back what it takes on the disk.
+
+        Raises:
+            NotFound: no such space.
+            SpaceConflict: it answers searches.
+        """
+        space = self.find(name)
+        with self._database.transaction(timeout_s=60) as connection:
+            if space.key == self._fallback_key or not rows.retire(connection, space):
+                raise SpaceConflict(f"{space.key} is the {space.role}; it cannot be retired.")
+        rows.drop_vectors(self._database, space)
+        _log.info("%s was retired", space.key)
+        return space
 
     def close(self) -> None:
         """Closes all embedders."""
         for embedder in self._embedders.values():
             embedder.close()
 
+    def _check_complete(self, space: Space) -> None:
+        primary_id = next((s.space_id for s in self.all() if s.role == "primary"), None)
+        with self._database.transaction(timeout_s=60) as connection:
+            missing = rows.count_lacking(connection, space.space_id, primary_id=primary_id)
+        if missing:
+            raise SpaceIncomplete(space.key, missing)
+
+    def _lacks_index(self, space: Space) -> bool:
+        with self._database.transaction(timeout_s=60) as connection:
+            return indexes.is_missing(connection, space)
+
+    def _is_whole(self, space: Space) -> bool:
+        """Whether a space finds all images; once it did, this process keeps it so."""
+        whole, looked_at = self._whole.get(space.key, (False, -_LOOK_S))
+        if not whole and time.monotonic() - looked_at >= _LOOK_S:
+            with self._database.transaction() as connection:
+                whole = rows.is_complete(connection, space.space_id)
+            self._whole[space.key] = (whole, time.monotonic())
+        return whole
+
     def _fallback(self, spaces: list[Space], reason: Reason) -> Answering:
         # By key: another process may have brought a newer fallback, whose vectors are not of this one's space.
         space = next(space for space in spaces if space.key == self._fallback_key)
         return Answering(space, self._embedders[self._fallback_key], reason)
 
-    def _add(self, embedder: Embedder, role: Literal["candidate", "fallback"]) -> Space:
-        with self._database.transaction() as connection:
-            space = rows.register(connection, embedder.identity, role)
-            work.notify(connection)  # every image may lack its vector there
-        with self._lock:
-            self._embedders[space.key] = embedder
-        return space
+
+def _formers(spaces: list[Space]) -> list[Space]:
+    """Spaces that answered before, the latest first."""
+    formers = [(s.activated_at, s) for s in spaces if s.role == "candidate" and s.activated_at is not None]
+    return [space for _, space in sorted(formers, key=lambda former: former[0], reverse=True)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
@@ -110,6 +111,13 @@ class Place(NamedTuple):
     source: str
 
 
+class Origin(NamedTuple):
+    """Where a model is found again: a curated name, a repository or a folder's path, and which of its files."""
+
+    source: str
+    precision: str
+
+
 Role = Literal["primary", "fallback", "candidate", "retired"]
 
 
@@ -119,6 +127,7 @@ class Space:
 
     `vector_type` is `halfvec` with pgvector and `real[]` without; `indexed`, whether it has an index that can be used;
     `images`, about how many vectors there were when PostgreSQL last looked, -1 where it never did.
+    `source` and `precision` are the model's `Origin`, None where that is unknown. `automatic`: see `spaces`.
     """
 
     space_id: int
@@ -129,6 +138,17 @@ class Space:
     vector_type: str
     indexed: bool
     images: int
+    model: str
+    source: str | None
+    precision: str | None
+    automatic: bool
+    created_at: datetime
+    activated_at: datetime | None
+
+    @property
+    def is_former(self) -> bool:
+        """Whether it was the primary before."""
+        return self.role == "candidate" and self.activated_at is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import numpy as np
@@ -67,6 +69,18 @@ def _fill(application: Application) -> None:
     application.catalogue.publish([application.catalogue.store(name, 0, source) for name, source in sources])
 
 
+def _fetch(application: Application) -> None:
+    """Lets the application bring the model of its settings, as `seesame up` does."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        fetching = pool.submit(application.models.fetch_forever, stop)
+        try:
+            _until(lambda: fetching.done() or not application.models.arriving())
+        finally:
+            stop.set()
+        fetching.result()
+
+
 def _until(condition: Callable[[], bool]) -> None:
     for _ in range(300):  # 30 s at most
         if condition():
@@ -118,29 +132,32 @@ def test_without_its_model_the_primary_space_is_left_alone(
     gate.set()
     with open_application(with_hub) as application:
         _fill(application)
-        application.fetch_model(threading.Event())
+        _fetch(application)
         application.indexer.run_once()
         assert application.spaces.answering().degraded_reason is None
     elsewhere = with_hub.model_copy(update={"cache_dir": tmp_path / "other"})
     with open_application(elsewhere) as application:
-        assert application.load_model() is None
+        assert application.models.load(OWNER_NAME) is None
         answer = application.search.by_photo(picture("red"), Query())
         assert (answer.degraded_reason, answer.space.split("@")[0]) == ("clip_unavailable", "efficientnet-lite0")
         assert answer.page.hits[0].product.product_id == "red"
     with open_application(with_hub) as application:
-        assert application.load_model() is not None
+        assert application.models.load(OWNER_NAME) is not None
         answer = application.search.by_photo(picture("red"), Query())
         assert (answer.degraded_reason, answer.space.split("@")[0]) == (None, OWNER_NAME)
 
 
 def test_a_new_model_takes_over_when_it_is_complete(settings: Settings) -> None:
-    """Its space is filled beside the old one; until then the fallback answers, and the old one is retired."""
-    for folder, keys in (("immich", ["primary"]), ("transformers_js", ["retired", "primary"])):
+    """Its space is filled beside the old one, which answers until then and is a candidate after."""
+    before: tuple[str, str | None] = ("efficientnet-lite0", "clip_indexing")
+    for folder, keys in (("immich", ["primary"]), ("transformers_js", ["candidate", "primary"])):
         with open_application(settings.model_copy(update={"model": str(GOLDENS / folder)})) as application:
             if not application.catalogue.totals()[0]:
                 _fill(application)
-            application.load_model()
-            assert application.spaces.answering().degraded_reason == "clip_indexing"
+            application.models.load(str(GOLDENS / folder))
+            answer = application.search.by_photo(picture("red"), Query())
+            assert (answer.space.split("@")[0], answer.degraded_reason) == before
+            before = (folder, None)
             application.indexer.run_once()
             answer = application.search.by_photo(picture("red"), Query())
             assert (answer.degraded_reason, answer.space.split("@")[0]) == (None, folder)
@@ -151,17 +168,17 @@ def test_a_database_that_is_away_when_the_model_comes_is_waited_for(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The model is loaded again later; nothing ends for it."""
-    monkeypatch.setattr("seesame.application._RETRY_S", (0,))
+    monkeypatch.setattr("seesame.local_models._RETRY_S", (0,))
     with open_application(settings.model_copy(update={"model": str(GOLDENS / "immich")})) as application:
         add, refusals = application.spaces.add, [DatabaseUnavailable("away"), StorageFull("full")]
 
-        def refusing(embedder: Embedder) -> Space:
+        def refusing(embedder: Embedder, **options: Any) -> Space | None:
             if refusals:
                 raise refusals.pop()
-            return add(embedder)
+            return add(embedder, **options)
 
         monkeypatch.setattr(application.spaces, "add", refusing)
-        application.fetch_model(threading.Event())
+        _fetch(application)
         application.indexer.run_once()
         assert application.spaces.answering().degraded_reason is None
 

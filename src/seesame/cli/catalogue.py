@@ -84,7 +84,7 @@ def search(
         wanted["price"] = {"lte": max_price}
     query = Query(parse_filter(wanted), limit=limit)
     console = Console()
-    with _opened() as application:
+    with _opened(to_fill=False) as application:
         if photo is not None:
             answer = application.search.by_photo(_read(photo, application), query)
         elif text is not None:
@@ -135,13 +135,13 @@ def index_all(application: Application) -> list[Progress]:
 
 
 @contextmanager
-def _opened() -> Iterator[Application]:
-    """The application, with its model loaded where it is in the cache."""
+def _opened(*, to_fill: bool = True) -> Iterator[Application]:
+    """The application, with its models loaded where they are in the cache; without `to_fill` only what answers."""
     settings = Settings.read()
     configure_logging(settings.log_level, settings.log_format)
     with open_application(settings) as application:
         try:
-            if not application.use_model() and application.clip is not None:
+            if not application.use_model(to_fill=to_fill) and application.clip is not None:
                 _err.print("Note: the CLIP service is not available. The built-in model answers.")
         except ModelError as error:
             _err.print(Text(f"Note: {error} The built-in model answers."))

@@ -1,5 +1,6 @@
 """The processes: `seesame up`, which is everything in one, and `api`, `worker` and `clip`."""
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -100,7 +101,7 @@ def serving(
 ) -> Iterator[Server]:
     """The API (or `app`), the indexer and the link to CLIP, side by side until the block ends.
 
-    `fetch_model` False leaves the model as it is: no download, no look at the CLIP service.
+    `fetch_model` False leaves the models as they are: no download, no look at the CLIP services.
     """
     settings = application.settings
     stop = threading.Event()
@@ -114,7 +115,8 @@ def serving(
     if index:
         tasks.append(_task("the indexer", application.indexer.run_forever, server.fail))
     if fetch_model:
-        _task("the link to CLIP", lambda: application.keep_model(stop), server.fail)
+        for keep in application.keepers():
+            _task("the link to CLIP", functools.partial(keep, stop), server.fail)
     server.start()
     _log.info("✅ Seesame is up: %s", server.url)
     try:

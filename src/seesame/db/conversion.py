@@ -14,7 +14,7 @@ from psycopg import errors, sql
 
 from seesame.db import indexes
 from seesame.db.pool import Connection, Database, pgvector_version, scalar, set_local
-from seesame.db.spaces import count_vectors, embeddings_table, list_spaces, store_inline, vector_type
+from seesame.db.spaces import conversion_table, count_vectors, embeddings_table, list_spaces, store_inline, vector_type
 from seesame.db.statements import statements
 from seesame.errors import DatabaseUnavailable
 from seesame.types import Space
@@ -68,7 +68,7 @@ class _Conversion:
         name = f"embeddings_{space.space_id}"
         self._connection = connection
         self._space = space
-        self._next = sql.Identifier("seesame", f"{name}_next")
+        self._next = conversion_table(space.space_id)
         self._names = {
             "embeddings": embeddings_table(space.space_id),
             "next": self._next,

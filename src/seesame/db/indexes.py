@@ -48,16 +48,21 @@ def listed(connection: Connection, table: sql.Identifier) -> list[tuple[str, boo
     return connection.execute(_SQL["list_indexes"], {"table": table.as_string()}).fetchall()
 
 
+def is_missing(connection: Connection, space: Space) -> bool:
+    """Whether a space needs an index and has none that can be used."""
+    if space.vector_type != "halfvec" or is_valid(connection, space.space_id):
+        return False
+    return count_vectors(connection, space.space_id) > WORTH_IT
+
+
 def ensure(database: Database, space: Space, on_progress: OnBuild | None = None) -> bool:
     """Builds the index of a space if it needs one and has none that can be used; whether it did.
 
     Takes minutes for a million vectors. Reads and writes of the table go on meanwhile. What a build that was killed
     left behind is cleared away. Where another process builds the same index, it is left to that one.
     """
-    if space.vector_type != "halfvec":
-        return False
     with database.session() as connection:
-        if is_valid(connection, space.space_id) or count_vectors(connection, space.space_id) <= WORTH_IT:
+        if not is_missing(connection, space):
             return False
         if not scalar(connection, _SQL["lock"], {"lock": _LOCK, "space_id": space.space_id}):
             return False

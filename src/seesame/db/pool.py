@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from seesame.errors import DatabaseUnavailable, DatabaseUnsuitable, StorageFull
+from seesame.errors import DatabaseUnavailable, DatabaseUnsuitable, StorageFull, TableInUse
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ def translated() -> Iterator[None]:
         raise DatabaseUnsuitable("The database user lacks a right; give it CREATE on the database.") from error
     except psycopg.errors.QueryCanceled as error:
         raise DatabaseUnavailable("The database took too long to answer.") from error
+    except psycopg.errors.LockNotAvailable as error:
+        raise TableInUse("A table is in use by a long transaction. Try again in a moment.") from error
     except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
         raise DatabaseUnavailable("The database was asked for conflicting changes at once.") from error
     except psycopg.errors.ReadOnlySqlTransaction as error:  # as during a failover, or where a host guards a full disk

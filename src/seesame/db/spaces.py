@@ -1,5 +1,7 @@
 """Spaces and their tables of vectors."""
 
+import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,20 +10,27 @@ from psycopg.rows import class_row
 
 from seesame.db.catalogue import now
 from seesame.db.distribution import follow
-from seesame.db.pool import Connection, pgvector_version, scalar
+from seesame.db.pool import Connection, Database, pgvector_version, scalar, set_local
 from seesame.db.statements import statements
-from seesame.errors import SpaceChanged
-from seesame.types import Role, Space, SpaceIdentity, Vector
+from seesame.errors import DatabaseUnavailable, SpaceChanged, SpaceConflict, TableInUse
+from seesame.types import Origin, Role, Space, SpaceIdentity, Vector
 
 _SQL = statements("spaces")
 
 _LOCK = 0x5EE5A40  # serialises changes of the registry
 _MAX_INLINE_BYTES = 7_000  # a row must fit into a page of 8 kB
+_LOCK_WAIT_MS = 500  # less than PostgreSQL's deadlock_timeout: if two wait for each other, this one yields
+_DROP_TRIES = 120
 
 
 def embeddings_table(space_id: int) -> sql.Identifier:
     """The table that holds the vectors of one space."""
     return sql.Identifier("seesame", f"embeddings_{int(space_id)}")
+
+
+def conversion_table(space_id: int) -> sql.Identifier:
+    """The table beside it that takes its place when pgvector comes."""
+    return sql.Identifier("seesame", f"embeddings_{int(space_id)}_next")
 
 
 def vector_literal(vector: Vector, vector_type: str) -> str:
@@ -49,38 +58,118 @@ def list_spaces(connection: Connection) -> list[Space]:
         return cursor.execute(_SQL["list_spaces"]).fetchall()
 
 
-def register(connection: Connection, identity: SpaceIdentity, role: Role) -> Space:
+def register(
+    connection: Connection,
+    identity: SpaceIdentity,
+    role: Role,
+    *,
+    origin: Origin | None = None,
+    automatic: bool = False,
+    revive: bool = False,
+) -> Space:
     """The space of this identity, made with its table if it is new; `indexes` makes its index after it is filled.
 
-    A new fallback takes the place of the old one. A space that exists keeps its role, unless it was retired.
+    A new fallback takes the place of the old one. A space that exists keeps its role; one that was retired begins anew
+    with `revive`. A new one takes over by itself with `automatic`: `seesame.spaces` has the rule.
+
+    Raises:
+        SpaceConflict: it was retired.
     """
     connection.execute(_SQL["lock"], {"lock": _LOCK})
-    known = {space.key: space for space in list_spaces(connection)}
-    space = known.get(identity.key)
-    if role == "fallback" and (space is None or space.role != "fallback"):
-        connection.execute(_SQL["retire_fallback"])
-    if space is None:
-        _create(connection, identity, role)
-    elif space.role == "retired":
-        connection.execute(_SQL["set_role"], {"role": role, "space_id": space.space_id})
-    return next(s for s in list_spaces(connection) if s.key == identity.key)
+    if role == "fallback":
+        connection.execute(_SQL["retire_other_fallback"], {"key": identity.key})
+    known = connection.execute(_SQL["find"], {"key": identity.key}).fetchone()
+    if known is None:
+        space_id = _insert(connection, identity, role)
+        if automatic:
+            connection.execute(_SQL["become_automatic"], {"space_id": space_id})
+    else:
+        space_id = known[0]
+        if known[1] == "retired":
+            if role != "fallback" and not revive:
+                raise SpaceConflict(
+                    f"{identity.key} was retired. Bring it back with: seesame spaces add {identity.model}"
+                )
+            _begin_anew(connection, space_id, identity, role)
+    if origin is not None:
+        connection.execute(_SQL["set_origin"], {**origin._asdict(), "space_id": space_id})
+    return next(space for space in list_spaces(connection) if space.space_id == space_id)
 
 
-def activate_if_complete(connection: Connection, space_id: int) -> bool:
-    """Makes a candidate the primary space if no image lacks its vector there, except those that were given up."""
+def activate(connection: Connection, space: Space, *, by_hand: bool) -> bool:
+    """Makes a candidate the primary, and the primary a former one, in one step; False if that is not possible now.
+
+    It is not while the space lacks a vector, and by itself only where it is `automatic`. What the primary would find
+    is fixed meanwhile, so that nothing of it can be missing afterwards.
+    """
     connection.execute(_SQL["lock"], {"lock": _LOCK})
-    candidates = {space.space_id for space in list_spaces(connection) if space.role == "candidate"}
-    if space_id not in candidates or not is_complete(connection, space_id):
+    spaces = list_spaces(connection)
+    if not any(s.space_id == space.space_id and s.role == "candidate" and (by_hand or s.automatic) for s in spaces):
         return False
-    connection.execute(_SQL["retire_others"], {"space_id": space_id})
-    connection.execute(_SQL["activate"], {"space_id": space_id, "now": now(connection)})
+    primary_id = next((s.space_id for s in spaces if s.role == "primary"), None)
+    if primary_id is not None:
+        set_local(connection, lock_timeout=f"{_LOCK_WAIT_MS}ms")
+        connection.execute(_SQL["hold_vectors"].format(embeddings=embeddings_table(primary_id)))
+    if count_lacking(connection, space.space_id, primary_id=primary_id, at_most=1):
+        return False
+    connection.execute(_SQL["end_automatic"])
+    values = {"space_id": space.space_id, "automatic": not by_hand, "now": now(connection)}
+    connection.execute(_SQL["activate"], values)
     return True
 
 
 def is_complete(connection: Connection, space_id: int) -> bool:
     """Whether every image has its vector in this space, except those that were given up."""
-    statement = _SQL["is_complete"].format(embeddings=embeddings_table(space_id))
-    return bool(scalar(connection, statement, {"space_id": space_id}))
+    return not count_lacking(connection, space_id, at_most=1)
+
+
+def count_lacking(
+    connection: Connection, space_id: int, *, primary_id: int | None = None, at_most: int | None = None
+) -> int:
+    """How many images have no vector in a space; counted up to `at_most`.
+
+    Those that were given up there do not count, unless the primary finds them.
+    """
+    found_now: sql.Composable = sql.SQL("false")
+    if primary_id is not None:
+        found_now = _SQL["found_now"].format(primary=embeddings_table(primary_id))
+    statement = _SQL["count_lacking"].format(embeddings=embeddings_table(space_id), found_now=found_now)
+    return int(scalar(connection, statement, {"space_id": space_id, "at_most": at_most}))
+
+
+def retire(connection: Connection, space: Space) -> bool:
+    """Ends a space and forgets its work; False for the primary and the fallback."""
+    connection.execute(_SQL["lock"], {"lock": _LOCK})
+    if not connection.execute(_SQL["retire"], {"space_id": space.space_id}).rowcount:
+        return False
+    connection.execute(_SQL["forget_work"], {"space_id": space.space_id})
+    return True
+
+
+def drop_vectors(database: Database, space: Space) -> None:
+    """Drops the table of a retired space. Searches that come meanwhile wait for half a second at most.
+
+    Raises:
+        DatabaseUnavailable: a transaction that has used the tables for a minute does not end.
+    """
+    table = embeddings_table(space.space_id)
+    statement = _SQL["drop_embeddings"].format(embeddings=table, next=conversion_table(space.space_id))
+    for _ in range(_DROP_TRIES):
+        try:
+            with database.session() as connection, connection.transaction():
+                set_local(connection, lock_timeout=f"{_LOCK_WAIT_MS}ms")
+                connection.execute(_SQL["lock_images"])  # as its foreign key needs; first, against deadlocks
+                connection.execute(statement)
+                return
+        except TableInUse:
+            time.sleep(random.uniform(0.1, 0.9))  # noqa: S311 - only so that two do not meet again
+    raise DatabaseUnavailable("The tables of vectors are in use by a long transaction. Run it again later.")
+
+
+def table_bytes(connection: Connection, space: Space) -> int:
+    """What the vectors and their index take on the disk."""
+    table = embeddings_table(space.space_id).as_string()
+    return int(scalar(connection, _SQL["table_bytes"], {"table": table}) or 0)
 
 
 def count_vectors(connection: Connection, space_id: int) -> int:
@@ -109,7 +198,7 @@ def follow_writes(connection: Connection, space_id: int) -> None:
         connection.execute(_SQL[name].format(**names))
 
 
-def _create(connection: Connection, identity: SpaceIdentity, role: Role) -> None:
+def _insert(connection: Connection, identity: SpaceIdentity, role: Role) -> int:
     parameters = {
         "key": identity.key,
         "model": identity.model,
@@ -117,13 +206,24 @@ def _create(connection: Connection, identity: SpaceIdentity, role: Role) -> None
         "dimensions": identity.dimensions,
         "role": role,
     }
-    row = connection.execute(_SQL["insert_space"], parameters).fetchone()
-    assert row is not None
+    space_id = int(scalar(connection, _SQL["insert_space"], parameters))
+    _create_table(connection, space_id, identity.dimensions)
+    return space_id
+
+
+def _begin_anew(connection: Connection, space_id: int, identity: SpaceIdentity, role: Role) -> None:
+    if all(space.space_id != space_id for space in list_spaces(connection)):
+        _create_table(connection, space_id, identity.dimensions)
+    connection.execute(_SQL["forget_work"], {"space_id": space_id})
+    connection.execute(_SQL["begin_anew"], {"space_id": space_id, "role": role, "now": now(connection)})
+
+
+def _create_table(connection: Connection, space_id: int, dimensions: int) -> None:
     kind = "halfvec" if pgvector_version(connection) is not None else "real[]"
-    table = embeddings_table(row[0])
-    names = {"embeddings": table, "vector_type": vector_type(kind, identity.dimensions)}
+    table = embeddings_table(space_id)
+    names = {"embeddings": table, "vector_type": vector_type(kind, dimensions)}
     connection.execute(_SQL["create_embeddings"].format(**names))
-    store_inline(connection, table, kind, identity.dimensions)
+    store_inline(connection, table, kind, dimensions)
     if kind == "real[]":
-        follow_writes(connection, row[0])
-    follow(connection, f"embeddings_{row[0]}")
+        follow_writes(connection, space_id)
+    follow(connection, f"embeddings_{space_id}")

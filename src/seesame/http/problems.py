@@ -24,6 +24,8 @@ STATUS: dict[type[errors.SeesameError], int] = {
     errors.ImageUndecodable: 422,
     errors.InvalidInput: 422,
     errors.NotFound: 404,
+    errors.ModelNotFound: 422,
+    errors.SpaceConflict: 409,
     errors.DatabaseUnavailable: 503,
     errors.EmbedderBusy: 429,
     errors.EmbedderUnavailable: 503,

@@ -130,6 +130,17 @@ def pull(name: str, *, cache_dir: Path, precision: Precision = "fp32", progress:
         return _download(store, progress or _ignore)
 
 
+def is_published(name: str) -> bool:
+    """Whether `name` is one that a hub has, and no folder of this machine."""
+    return _as_folder(name) is None and (name in CURATED or bool(_REPOSITORY.fullmatch(name)))
+
+
+def lasting_name(name: str) -> str:
+    """The name by which another process finds the same model: of a folder its whole path."""
+    folder = _as_folder(name)
+    return name if folder is None else str(folder.resolve())
+
+
 def space_name(name: str) -> str:
     """What spaces of the model are named after; of a path its last part, since names of spaces are seen outside."""
     is_path = _as_folder(name) is not None or not (name in CURATED or _REPOSITORY.fullmatch(name))

@@ -2,7 +2,8 @@
 SELECT s.space_id, s.key, s.dimensions, s.role, s.ef_search, format_type(a.atttypid, NULL) AS vector_type,
     EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
             WHERE i.indrelid = c.oid AND i.indisvalid AND m.amname = 'hnsw') AS indexed,
-    c.reltuples::bigint AS images
+    c.reltuples::bigint AS images,
+    s.model, s.source, s.precision, s.automatic, s.created_at, s.activated_at
 FROM seesame.spaces s
 JOIN pg_class c ON c.oid = to_regclass('seesame.embeddings_' || s.space_id)
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'image_embedding'
@@ -14,6 +15,9 @@ SELECT pg_advisory_xact_lock(%(lock)s)
 -- name: insert_space
 INSERT INTO seesame.spaces (key, model, digest, dimensions, role)
 VALUES (%(key)s, %(model)s, %(digest)s, %(dimensions)s, %(role)s) RETURNING space_id
+
+-- name: find
+SELECT space_id, role FROM seesame.spaces WHERE key = %(key)s
 
 -- name: create_embeddings
 CREATE TABLE {embeddings} (
@@ -37,27 +41,60 @@ CREATE INDEX IF NOT EXISTS {index} ON {embeddings} (written_in)
 -- name: heal_restored
 UPDATE {embeddings} SET written_in = pg_current_xact_id() WHERE written_in > pg_current_xact_id()
 
--- name: set_role
-UPDATE seesame.spaces SET role = %(role)s WHERE space_id = %(space_id)s
+-- name: begin_anew
+UPDATE seesame.spaces SET role = %(role)s, automatic = false, created_at = %(now)s, activated_at = NULL
+WHERE space_id = %(space_id)s
 
--- name: retire_others
-UPDATE seesame.spaces SET role = 'retired' WHERE role IN ('primary', 'candidate') AND space_id <> %(space_id)s
+-- name: set_origin
+UPDATE seesame.spaces SET source = %(source)s, precision = %(precision)s
+WHERE space_id = %(space_id)s AND (source, precision) IS DISTINCT FROM (%(source)s, %(precision)s)
 
--- name: retire_fallback
-UPDATE seesame.spaces SET role = 'retired' WHERE role = 'fallback'
+-- name: become_automatic
+UPDATE seesame.spaces SET automatic = space_id = %(space_id)s
+WHERE role = 'candidate' AND NOT EXISTS (SELECT FROM seesame.spaces WHERE role = 'primary' AND NOT automatic)
+
+-- name: retire_other_fallback
+UPDATE seesame.spaces SET role = 'retired' WHERE role = 'fallback' AND key <> %(key)s
+
+-- name: end_automatic
+UPDATE seesame.spaces SET automatic = false, role = CASE role WHEN 'primary' THEN 'candidate' ELSE role END
+WHERE role IN ('primary', 'candidate')
 
 -- name: activate
-UPDATE seesame.spaces SET role = 'primary', activated_at = %(now)s WHERE space_id = %(space_id)s
+UPDATE seesame.spaces SET role = 'primary', automatic = %(automatic)s, activated_at = %(now)s
+WHERE space_id = %(space_id)s
 
--- name: is_complete
-SELECT NOT EXISTS (
-    SELECT 1 FROM seesame.product_images i
+-- name: retire
+UPDATE seesame.spaces SET role = 'retired', automatic = false
+WHERE space_id = %(space_id)s AND role IN ('candidate', 'retired')
+
+-- name: forget_work
+DELETE FROM seesame.image_work WHERE space_id = %(space_id)s
+
+-- name: lock_images
+LOCK TABLE seesame.product_images IN ACCESS EXCLUSIVE MODE
+
+-- name: drop_embeddings
+DROP TABLE IF EXISTS {embeddings}, {next}
+
+-- name: hold_vectors
+LOCK TABLE {embeddings} IN SHARE MODE
+
+-- name: count_lacking
+SELECT count(*) FROM (
+    SELECT FROM seesame.product_images i
     WHERE NOT EXISTS (SELECT FROM {embeddings} e WHERE e.product_id = i.product_id AND e.image_id = i.image_id)
-      AND (i.product_id, i.image_id) NOT IN (
-          SELECT w.product_id, w.image_id FROM seesame.image_work w
-          WHERE w.space_id = %(space_id)s AND w.next_try_at = 'infinity')
-    LIMIT 1
-)
+      AND ({found_now}
+           OR NOT EXISTS (SELECT FROM seesame.image_work w WHERE w.product_id = i.product_id AND w.image_id = i.image_id
+                          AND w.space_id = %(space_id)s AND w.next_try_at = 'infinity'))
+    LIMIT %(at_most)s
+) AS lacking
+
+-- name: found_now
+EXISTS (SELECT FROM {primary} p WHERE p.product_id = i.product_id AND p.image_id = i.image_id)
 
 -- name: count_vectors
 SELECT count(*) FROM {embeddings}
+
+-- name: table_bytes
+SELECT pg_total_relation_size(to_regclass(%(table)s))
