@@ -101,13 +101,15 @@ class Application:
         else:
             raise ModelUnavailable(f"The model {name} is not here. Get it with: seesame models pull {name}")
 
-    def add_space(self, model: str) -> Space:
-        """Registers the space of a model, to be filled beside the others. By a service that has the model, else here.
+    def add_space(self, model: str, progress: hub.Progress | None = None) -> Space:
+        """Registers the space of a model by hand, to be filled beside the others.
+
+        A service that has the model computes its vectors, else this process does, which downloads it if need be.
 
         Raises:
             ModelNotFound: the name is no model.
             ModelInvalid: the files are not a usable model.
-            ModelUnavailable: it is not in the cache.
+            ModelUnavailable: it cannot be downloaded now.
         """
         if self.clip is not None:
             self.clip.look()
@@ -116,8 +118,15 @@ class Application:
                 return space
         space = self.models.load(model, by_hand=True)
         if space is None:
-            raise ModelUnavailable(f"The model {model} is not here. Get it with: seesame models pull {model}")
+            settings = self.settings
+            hub.pull(model, cache_dir=settings.cache_dir, precision=settings.precision, progress=progress)
+            space = self.models.load(model, by_hand=True)
+            assert space is not None
         return space
+
+    def arriving(self) -> dict[str, str | None]:
+        """Models that this process brings and that have no space yet, with what went wrong with them."""
+        return {} if self.clip is not None else self.models.arriving()
 
     def ask_for_space(self, model: str) -> None:
         """Lets this process bring a model and register its space, soon.

@@ -12,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from seesame.db import work
 from seesame.db.indexes import OnBuild
 from seesame.db.pool import Connection, Database
-from seesame.errors import DatabaseError, EmbedderBusy, EmbedderError, NotFound, SeesameError, StorageFull
+from seesame.db.spaces import meanwhile_changed
+from seesame.errors import DatabaseError, EmbedderBusy, EmbedderError, NotFound, SeesameError, SpaceChanged, StorageFull
 from seesame.pictures import PictureStore
 from seesame.spaces import Spaces
 from seesame.types import Embedder, Space, Vector, WorkItem
@@ -128,12 +129,16 @@ class Indexer:
         """
         return [self._fill(space, embedder, on_progress, finish=finish) for space, embedder in self._spaces.live()]
 
-    def complete(
-        self, key: str, on_progress: OnProgress | None = None, on_build: OnBuild | None = None
-    ) -> Progress | None:
-        """Fills one space, also with what others have claimed, and builds its index; None if it is not live here."""
-        found = [(space, embedder) for space, embedder in self._spaces.live() if space.key == key]
-        return self._fill(*found[0], on_progress, finish=True, on_build=on_build) if found else None
+    def complete(self, key: str, on_progress: OnProgress | None = None, on_build: OnBuild | None = None) -> Progress:
+        """Fills one space, also with what others have claimed, and builds its index.
+
+        Raises:
+            NotFound: it was retired, or this process has no embedder for it.
+        """
+        for space, embedder in self._spaces.live():
+            if space.key == key:
+                return self._fill(space, embedder, on_progress, finish=True, on_build=on_build)
+        raise NotFound(f"{key} cannot be filled here.")
 
     def run_forever(self) -> None:
         """Embeds what arrives until `stop` is called; waits out a database that is away or full."""
@@ -177,11 +182,19 @@ class Indexer:
         poll_s = min(POLL_S, self._lease_s / 2)  # nobody tells that a worker died
         return max(0.0, min([poll_s, *(pause.until - now for pause in self._pauses.values())]))
 
-    def _fill(
+    def _fill(self, space: Space, embedder: Embedder, on_progress: OnProgress | None = None, **how: Any) -> Progress:
+        try:
+            with meanwhile_changed():
+                return self._filled(space, embedder, on_progress, **how)
+        except SpaceChanged:
+            _log.info("%s was retired, or changed, while it was filled", space.key)
+            return Progress(space.key, total=0, cut=True)
+
+    def _filled(
         self,
         space: Space,
         embedder: Embedder,
-        on_progress: OnProgress | None = None,
+        on_progress: OnProgress | None,
         *,
         finish: bool = False,
         on_build: OnBuild | None = None,

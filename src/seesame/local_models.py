@@ -77,7 +77,8 @@ class LocalModels:
             ModelInvalid: the files are not a usable model.
             SpaceConflict: its space was retired.
         """
-        self.look(("primary",))  # first, so that it answers while the other is loaded
+        if not by_hand:
+            self.look(("primary",))  # first, so that it answers while the other is loaded
         with self._loading:
             folder = hub.locate(model, cache_dir=self._cache_dir, precision=self._precision)
             if folder is None:

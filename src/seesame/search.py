@@ -151,6 +151,18 @@ class Search:
         image = self._catalogue.image(image_id)
         return self._like_stored(image.product_id, image_id, query, started)
 
+    def in_space(self, space: Space, product_id: str, image_id: UUID, *, limit: int) -> Page:
+        """Other products that look like a product's picture, by the vectors of one space alone; needs no embedder.
+
+        Raises:
+            NotFound: the picture has no vector there.
+        """
+        with self._database.transaction() as connection, meanwhile_changed():
+            vector = rows.vector_of(connection, space, product_id, image_id)
+        if vector is None:
+            raise NotFound("The picture is not indexed in this space.")
+        return self._compared(space, vector, Query(limit=limit), product_id)[0]
+
     def _photo_vector(self, answering: Answering, photo: bytes) -> Vector:
         def compute() -> Vector:
             (result,) = answering.embedder.embed_images([photo])

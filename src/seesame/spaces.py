@@ -193,9 +193,15 @@ class Spaces:
             raise NotFound(f"{'Several' if found else 'No new'} candidates wait. Name one of: {keys}.")
         raise NotFound(f"{'Several spaces are' if found else 'No space is'} named {name}. Name one of: {keys}.")
 
+    def primary(self) -> Space:
+        """The space that answers, whether or not its embedder is here: the fallback where there is no primary."""
+        spaces = self.all()
+        own = next(space for space in spaces if space.key == self._fallback_key)
+        return next((space for space in spaces if space.role == "primary"), own)
+
     def states(self) -> list[SpaceState]:
         """Every space with how far it is filled. Counts all vectors, so it is not for the path of a query."""
-        with self._database.transaction() as connection:
+        with self._database.transaction() as connection, rows.meanwhile_changed():
             images = catalogue.totals(connection)[1]
             counted = [(s, rows.count_vectors(connection, s.space_id)) for s in rows.list_spaces(connection)]
             return [

@@ -13,7 +13,9 @@ from starlette.datastructures import FormData
 from starlette.datastructures import UploadFile as Part
 
 from seesame.api.schemas import (
+    ActivatedOut,
     AnswerOut,
+    ArrivingOut,
     CategoryOut,
     ClipOut,
     HealthOut,
@@ -24,7 +26,10 @@ from seesame.api.schemas import (
     ProductIn,
     ProductsOut,
     SearchIn,
+    SpaceDetailOut,
+    SpaceIn,
     SpaceOut,
+    SpacesOut,
     StatsOut,
 )
 from seesame.application import Application
@@ -173,6 +178,34 @@ def search(app: App, body: SearchIn) -> AnswerOut:
         assert subject.image is not None
         answer = app.search.by_photo(_decoded(subject.image.base64 or ""), query)
     return AnswerOut.of(answer, uuid4().hex)
+
+
+@router.get("/v1/spaces", tags=["spaces"])
+def list_spaces(app: App) -> SpacesOut:
+    """Every space, and the models whose spaces are to come."""
+    return SpacesOut(
+        spaces=[SpaceDetailOut.of(state) for state in app.spaces.states()],
+        arriving=[ArrivingOut(model=model, error=error) for model, error in app.arriving().items()],
+    )
+
+
+@router.post("/v1/spaces", tags=["spaces"], status_code=202)
+def add_space(app: App, body: SpaceIn) -> SpacesOut:
+    """Begins a space for another model, which is downloaded if need be and filled beside the one that answers."""
+    app.ask_for_space(body.model)
+    return list_spaces(app)
+
+
+@router.post("/v1/spaces/{key:path}/activate", tags=["spaces"])
+def activate_space(app: App, key: str) -> ActivatedOut:
+    """Lets a space answer from now on; 409 while images lack their vector there."""
+    return ActivatedOut(key=app.spaces.activate(key).key)
+
+
+@router.post("/v1/spaces/{key:path}/rollback", tags=["spaces"])
+def roll_back_space(app: App, key: str) -> ActivatedOut:
+    """Leaves this space, which must be the one that answers: the one that answered before it answers again."""
+    return ActivatedOut(key=app.spaces.rollback(key).key)
 
 
 @router.get("/v1/stats", tags=["operation"])

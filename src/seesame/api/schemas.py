@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_valida
 
 from seesame.catalogue import Listing
 from seesame.search import MAX_FACETS, MAX_LIMIT, MAX_OFFSET, MAX_TEXT, Answer
+from seesame.spaces import SpaceState
 from seesame.types import Hit, Method, Product, ProductImage
 
 Price = Annotated[Decimal, PlainSerializer(float, return_type=float), Field(ge=0)]
@@ -206,6 +207,58 @@ class SpaceOut(BaseModel):
     role: Literal["primary", "fallback", "candidate", "retired"]
     vectors: int
     missing: int
+
+
+class SpaceDetailOut(SpaceOut):
+    """A space with its model."""
+
+    model: str
+    dimensions: int
+    former: bool = Field(description="It was the primary before, and can be brought back at once.")
+    automatic: bool = Field(description="A candidate that takes over by itself when it is complete.")
+    activated_at: datetime | None
+
+    @classmethod
+    def of(cls, state: SpaceState) -> Self:
+        """From the space service."""
+        space = state.space
+        return cls(
+            key=space.key,
+            role=space.role,
+            vectors=state.vectors,
+            missing=state.missing,
+            model=space.model,
+            dimensions=space.dimensions,
+            former=space.is_former,
+            automatic=space.automatic and space.role == "candidate",
+            activated_at=space.activated_at,
+        )
+
+
+class ArrivingOut(BaseModel):
+    """A model that is on its way into this process and has no space yet."""
+
+    model: str
+    error: str | None = Field(description="What went wrong with it, if something did.")
+
+
+class SpacesOut(BaseModel):
+    """All spaces, and the models whose spaces are to come."""
+
+    spaces: list[SpaceDetailOut]
+    arriving: list[ArrivingOut]
+
+
+class SpaceIn(_Request):
+    """A model to begin a space for."""
+
+    model: str = Field(min_length=1, max_length=200, examples=["fashion-clip"])
+
+
+class ActivatedOut(BaseModel):
+    """The space that answers from now on."""
+
+    key: str
 
 
 class StatsOut(BaseModel):

@@ -98,20 +98,36 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="dim")
 
 
+Show = Callable[[int, int | None], None]
+"""Called with what is done and, once known, the total."""
+
+
 @contextmanager
-def bar(console: Console, description: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
+def bar(console: Console, description: str, unit: str) -> Iterator[Show]:
     """A progress bar with rate and time left; call it with what is done and, once known, the total."""
+    with bars(console, (description, unit)) as [show]:
+        show(0, None)
+        yield show
+
+
+@contextmanager
+def bars(console: Console, *rows: tuple[str, str]) -> Iterator[list[Show]]:
+    """Progress bars, each with its description and unit, that are seen from their first call on."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit),
+        TextColumn("{task.fields[unit]}"),
         _Rate(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
-        task = progress.add_task(description, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+        def shown(description: str, unit: str) -> Show:
+            task = progress.add_task(description, total=None, visible=False, unit=unit)
+            return lambda done, total: progress.update(task, completed=done, total=total, visible=True)
+
+        yield [shown(*row) for row in rows]
 
 
 def _pixels(jpeg: bytes) -> Pixels:
