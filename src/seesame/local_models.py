@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from seesame.types import Origin, Role, Space
 _log = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
+_LEAVE_S = 30.0  # longer than any search takes
 _RETRY_S = (60, 300, 1800)  # between attempts to download a model; the last repeats
 
 
@@ -54,6 +56,7 @@ class LocalModels:
         self._limits = limits
         self._loading = threading.Lock()  # held while a model is loaded, so that none is loaded twice
         self._held: dict[Origin, LocalEmbedder] = {}
+        self._leaving: deque[tuple[float, LocalEmbedder]] = deque()  # searches in flight may still ask them
         self._unusable: set[str] = set()
         self._wanted: dict[str, _Wanted] = {model: _Wanted(by_hand=False)}
 
@@ -157,7 +160,9 @@ class LocalModels:
             if embedder.identity.key not in live:
                 self._spaces.remove(embedder.identity.key)
                 del self._held[origin]
-                embedder.close()
+                self._leaving.append((time.monotonic() + _LEAVE_S, embedder))
+        while self._leaving and self._leaving[0][0] <= time.monotonic():
+            self._leaving.popleft()[1].close()
 
     def _hold(self, space: Space) -> None:
         origin = Origin(space.source or space.model, space.precision or self._precision)
