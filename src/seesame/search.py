@@ -98,15 +98,7 @@ class Search:
         """
         started = time.perf_counter()
         inspect(photo, limits=self._limits)
-        answering = self._spaces.answering()
-        try:
-            vector = self._photo_vector(answering, photo)
-        except (EmbedderError, ModelInvalid) as error:
-            if answering.degraded_reason is not None:
-                raise
-            answering = self._spaces.fallback(reason_of(error))
-            vector = self._photo_vector(answering, photo)
-        return self._nearest(answering.space, answering.degraded_reason, vector, query, started)
+        return _in_fresh_spaces(lambda: self._by_photo(photo, query, started))
 
     def by_text(self, text: str, query: Query) -> Answer:
         """Products that look like a description, or, where no model reads, whose texts hold its words.
@@ -118,18 +110,7 @@ class Search:
         check_text("text", text, MAX_TEXT)
         if not text.strip():
             raise InvalidInput("text", "Words to search for are needed.")
-        answering = self._spaces.answering()
-        reason: Reason = "no_text_model"
-        if answering.embedder.has_text:
-            try:
-                vector = self._text_vector(answering, text)
-                return self._nearest(answering.space, answering.degraded_reason, vector, query, started)
-            except (EmbedderError, ModelInvalid) as error:
-                reason = reason_of(error)
-        with self._database.transaction() as connection:
-            page = rows.fulltext(connection, text, query.clauses, limit=query.limit, offset=query.offset)
-            facets = rows.facets(connection, query.facets, query.clauses, limit=_FACET_VALUES)
-        return self._answered(page, facets, answering.space, reason, started, started)
+        return _in_fresh_spaces(lambda: self._by_text(text, query, started))
 
     def like_product(self, product_id: str, query: Query) -> Answer:
         """Other products that look like a product's first picture.
@@ -163,6 +144,31 @@ class Search:
             raise NotFound("The picture is not indexed in this space.")
         return self._compared(space, vector, Query(limit=limit), product_id)[0]
 
+    def _by_photo(self, photo: bytes, query: Query, started: float) -> Answer:
+        answering = self._spaces.answering()
+        try:
+            vector = self._photo_vector(answering, photo)
+        except (EmbedderError, ModelInvalid) as error:
+            if answering.degraded_reason is not None:
+                raise
+            answering = self._spaces.fallback(reason_of(error))
+            vector = self._photo_vector(answering, photo)
+        return self._nearest(answering.space, answering.degraded_reason, vector, query, started)
+
+    def _by_text(self, text: str, query: Query, started: float) -> Answer:
+        answering = self._spaces.answering()
+        reason: Reason = "no_text_model"
+        if answering.embedder.has_text:
+            try:
+                vector = self._text_vector(answering, text)
+                return self._nearest(answering.space, answering.degraded_reason, vector, query, started)
+            except (EmbedderError, ModelInvalid) as error:
+                reason = reason_of(error)
+        with self._database.transaction() as connection:
+            page = rows.fulltext(connection, text, query.clauses, limit=query.limit, offset=query.offset)
+            facets = rows.facets(connection, query.facets, query.clauses, limit=_FACET_VALUES)
+        return self._answered(page, facets, answering.space, reason, started, started)
+
     def _photo_vector(self, answering: Answering, photo: bytes) -> Vector:
         def compute() -> Vector:
             (result,) = answering.embedder.embed_images([photo])
@@ -190,10 +196,13 @@ class Search:
         return vector
 
     def _like_stored(self, product_id: str, image_id: UUID | None, query: Query, started: float) -> Answer:
+        return _in_fresh_spaces(lambda: self._by_stored(product_id, image_id, query, started))
+
+    def _by_stored(self, product_id: str, image_id: UUID | None, query: Query, started: float) -> Answer:
         """Compares what has its vector already, for which no embedder is needed."""
         exclude = product_id if image_id is None else None
         for space, reason in self._spaces.comparing():
-            with self._database.transaction() as connection:
+            with self._database.transaction() as connection, meanwhile_changed():
                 vector = rows.vector_of(connection, space, product_id, image_id)
             if vector is not None:
                 return self._nearest(space, reason, vector, query, started, exclude=exclude)
@@ -212,8 +221,11 @@ class Search:
         embedded = time.perf_counter()
         try:
             page, facets = self._compared(space, vector, query, exclude)
-        except SpaceChanged:  # pgvector came; what was about to be searched is another table now
-            space = next((fresh for fresh in self._spaces.all() if fresh.key == space.key), space)
+        except SpaceChanged:
+            known = {fresh.key: fresh for fresh in self._spaces.all()}
+            if space.key not in known:
+                raise  # retired: its query is of no use in another space
+            space = known[space.key]  # pgvector came; what was about to be searched is another table now
             page, facets = self._compared(space, vector, query, exclude)
         if space.vector_type == "halfvec":
             _log.info("✅ Used pgvector similarity search", extra={"method": page.method, "results": len(page.hits)})
@@ -238,3 +250,11 @@ class Search:
         answer = Answer(page, space.key, reason, (ended - started) * 1000, (embedded - started) * 1000, facets)
         self._on_answer(answer)
         return answer
+
+
+def _in_fresh_spaces(search: Callable[[], Answer]) -> Answer:
+    """A search that is begun anew, once, if the space that it was in is retired meanwhile."""
+    try:
+        return search()
+    except SpaceChanged:
+        return search()
