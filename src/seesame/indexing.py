@@ -234,8 +234,6 @@ class Indexer:
         """Embeds batch after batch until nothing is due. Several lanes overlap writing with computing."""
         claim = self._claim(space, embedder)
         while not self._stop.is_set() and not tally.ended.is_set():
-            if claim.items and tally.cut():
-                break
             if claim.items:
                 try:
                     claim = self._embed_batch(space, embedder, claim, tally)
@@ -243,6 +241,8 @@ class Indexer:
                     self._pause(space, error)
                     tally.pause()
                     return
+                if tally.cut():
+                    break
             elif finish and self._others_at_work(space):
                 self._stop.wait(_OTHERS_S)
                 claim = self._claim(space, embedder)
