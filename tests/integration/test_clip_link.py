@@ -260,3 +260,58 @@ def test_the_backfill_goes_through_the_service_and_waits_for_it(shop: Applicatio
 def _run(shop: Application) -> int:
     shop.indexer.run_once()
     return sum(shop.indexer.pending().values())
+
+
+def test_each_of_two_services_has_a_model_and_the_primarys_answers(settings: Settings) -> None:
+    """The second one's space is filled beside the first one's, and answers once it is activated."""
+    listeners = [listen("127.0.0.1", 0) for _ in range(2)]
+    old, new = (int(listener.getsockname()[1]) for listener in listeners)
+    for listener in listeners:
+        listener.close()
+    urls = f"http://127.0.0.1:{old},http://127.0.0.1:{new}"
+    with open_application(settings.model_copy(update={"clip_url": urls, "clip_timeout_s": 1.0})) as shop:
+        shop.catalogue.put_many([Product(colour) for colour in COLOURS])
+        sources = [(colour, Source(f"{colour}.jpg", picture(colour))) for colour in COLOURS]
+        shop.catalogue.publish([shop.catalogue.store(name, 0, source) for name, source in sources])
+        with _service(old, "immich"):
+            _until(shop.use_model)
+            shop.indexer.run_once()
+            assert _said(_ask(shop)) == ("immich", None)
+            with _service(new, "transformers_js"):
+                _until(lambda: len(_models(shop)) == 2)
+                shop.indexer.run_once()
+                assert _models(shop) == {"immich": ("primary", 0), "transformers_js": ("candidate", 0)}
+                assert _said(_ask(shop, spot=1)) == ("immich", None)
+                shop.spaces.activate("transformers_js")
+                assert _said(_ask(shop, spot=2)) == ("transformers_js", None)
+                shop.catalogue.put_many([Product("new")])
+                shop.catalogue.add_image("new", picture("purple"))
+                shop.indexer.run_once()
+                assert _models(shop) == {"immich": ("candidate", 0), "transformers_js": ("primary", 0)}
+            # The primary's service is gone, and the other one is no reason to answer from another space.
+            _until(lambda: not _looks_well(shop))
+            assert _said(_ask(shop, spot=3)) == ("efficientnet-lite0", "clip_unavailable")
+            assert shop.spaces.rollback().model == "immich"
+            assert _said(_ask(shop, spot=4)) == ("immich", None)
+        with _service(new, "transformers_js"):
+            _until(lambda: shop.use_model() and "transformers_js" in _available(shop))
+            assert _said(_ask(shop, spot=5)) == ("efficientnet-lite0", "clip_unavailable")
+            shop.spaces.activate("transformers_js")
+            assert _said(_ask(shop, spot=6)) == ("transformers_js", None)
+
+
+def _models(shop: Application) -> dict[str, tuple[str, int]]:
+    """The spaces that services fill, with their role and how many images they lack."""
+    shop.use_model()
+    states = [state for state in shop.spaces.states() if state.space.role != "fallback"]
+    return {state.space.model: (state.space.role, state.missing) for state in states}
+
+
+def _available(shop: Application) -> set[str]:
+    return {space.model for space, embedder in shop.spaces.live() if embedder.available}
+
+
+def _looks_well(shop: Application) -> bool:
+    assert shop.clip is not None
+    shop.clip.look()
+    return shop.clip.state.status == "available"

@@ -43,6 +43,8 @@ def test_each_process_has_its_port_and_its_place_for_clip(monkeypatch: pytest.Mo
     assert ApiSettings.read().clip_url == WorkerSettings.read().clip_url == "http://localhost:8001"
     monkeypatch.setenv("PYTHON_IMAGE_SERVICE_URL", "http://clip:9000/")
     assert ApiSettings.read().clip_url == "http://clip:9000"
+    monkeypatch.setenv("PYTHON_IMAGE_SERVICE_URL", "http://clip:9000, https://new:9001/,http://clip:9000/")
+    assert ApiSettings.read().clip_urls == ("http://clip:9000", "https://new:9001")
 
 
 @pytest.mark.parametrize("process", [ApiSettings, WorkerSettings])
@@ -72,6 +74,7 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp
         ("LOG_FORMAT", "xml"),
         ("SEESAME_ALLOWED_IMAGE_HOSTS", "http://shop/"),
         ("PYTHON_IMAGE_SERVICE_URL", "localhost:8001"),
+        ("PYTHON_IMAGE_SERVICE_URL", "http://localhost:8001,"),
     ],
 )
 def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
