@@ -106,7 +106,8 @@ def _postmaster(shell: Shell) -> Path:
 @pytest.mark.parametrize("command", ["", "up", "import", "index", "search", "demo", "doctor", "db migrate",
                                      "db adopt", "db convert-column",
                                      "db status", "db distribute", "tune", "models list", "models pull",
-                                     "models show"])  # fmt: skip
+                                     "models show", "spaces list", "spaces add", "spaces compare", "spaces activate",
+                                     "spaces rollback", "spaces retire"])  # fmt: skip
 def test_every_command_helps(command: str) -> None:
     """`--help` explains each command and its options."""
     result = CliRunner().invoke(app, [*command.split(), "--help"])

@@ -48,6 +48,30 @@ def test_eight_processes_at_once_all_succeed(empty_dsn: str) -> None:
     assert sorted(counts) == [0] * 7 + [len(status(Database(empty_dsn)))]
 
 
+def test_spaces_of_before_the_change_of_models_keep_their_right_to_take_over(empty_dsn: str) -> None:
+    """And their models are found again by the name that they have."""
+    first = resources.files("seesame.db").joinpath("migrations", "0001_catalogue.sql").read_text()
+    with psycopg.connect(empty_dsn) as connection:
+        connection.execute("CREATE SCHEMA seesame")
+        connection.execute(first.encode())
+        connection.execute(
+            "CREATE TABLE seesame.migrations (version integer PRIMARY KEY, name text, applied_at timestamptz)"
+        )
+        connection.execute("INSERT INTO seesame.migrations VALUES (1, '0001_catalogue', now())")
+        for role in ("primary", "fallback", "candidate", "retired"):
+            connection.execute(
+                "INSERT INTO seesame.spaces (key, model, digest, dimensions, role) VALUES (%s, %s, 'd', 3, %s)",
+                [f"{role}@0", role, role],
+            )
+    migrate(Database(empty_dsn))
+    with psycopg.connect(empty_dsn) as connection:
+        rows = connection.execute("SELECT role, automatic, source FROM seesame.spaces ORDER BY space_id").fetchall()
+    assert rows == [
+        ("primary", True, "primary"), ("fallback", False, None), ("candidate", True, "candidate"),
+        ("retired", False, "retired"),
+    ]  # fmt: skip
+
+
 def test_a_schema_from_the_future_is_refused(empty_dsn: str) -> None:
     """An old program does not write into a newer schema."""
     database = Database(empty_dsn)

@@ -138,11 +138,12 @@ def count_lacking(
 
 
 def retire(connection: Connection, space: Space) -> bool:
-    """Ends a space and forgets its work; False for the primary and the fallback."""
+    """Ends a space and forgets its work and its samples; False for the primary and the fallback."""
     connection.execute(_SQL["lock"], {"lock": _LOCK})
     if not connection.execute(_SQL["retire"], {"space_id": space.space_id}).rowcount:
         return False
-    connection.execute(_SQL["forget_work"], {"space_id": space.space_id})
+    for name in ("forget_work", "forget_samples"):
+        connection.execute(_SQL[name], {"space_id": space.space_id})
     return True
 
 

@@ -42,7 +42,8 @@ CREATE INDEX IF NOT EXISTS {index} ON {embeddings} (written_in)
 UPDATE {embeddings} SET written_in = pg_current_xact_id() WHERE written_in > pg_current_xact_id()
 
 -- name: begin_anew
-UPDATE seesame.spaces SET role = %(role)s, automatic = false, created_at = %(now)s, activated_at = NULL
+UPDATE seesame.spaces SET role = %(role)s, automatic = false, created_at = %(now)s, activated_at = NULL,
+    ef_search = DEFAULT, recall = NULL, tuned_at = NULL
 WHERE space_id = %(space_id)s
 
 -- name: set_origin
@@ -70,6 +71,9 @@ WHERE space_id = %(space_id)s AND role IN ('candidate', 'retired')
 
 -- name: forget_work
 DELETE FROM seesame.image_work WHERE space_id = %(space_id)s
+
+-- name: forget_samples
+DELETE FROM seesame.query_samples WHERE space_id = %(space_id)s
 
 -- name: lock_images
 LOCK TABLE seesame.product_images IN ACCESS EXCLUSIVE MODE
