@@ -30,9 +30,7 @@ class ClipState:
 class ClipLink:
     """Asks one service twice a second, so that no search has to find out that it is gone, or that it is back."""
 
-    def __init__(
-        self, service: ClipService, spaces: Spaces, *, automatic: bool = True, name: str | None = None
-    ) -> None:
+    def __init__(self, service: ClipService, spaces: Spaces, *, automatic: bool, name: str | None) -> None:
         """`automatic`: the space of its model may take over by itself. `name` tells services apart in the log."""
         self._service = service
         self._spaces = spaces

@@ -88,13 +88,7 @@ class LocalModels:
                 return None
             origin = Origin(hub.lasting_name(model), self._precision)
             embedder = self._held.get(origin) or self._loaded(folder, hub.space_name(model), origin.precision)
-            try:
-                space = self._spaces.add(embedder, origin=origin, automatic=not by_hand, revive=by_hand)
-            except BaseException:
-                if origin not in self._held:
-                    embedder.close()
-                raise
-            self._held[origin] = embedder
+            space = self._registered(embedder, origin, automatic=not by_hand, revive=by_hand)
         if not by_hand and space.role == "candidate" and not space.automatic:
             _log.info("SEESAME_MODEL names %s. To let it answer: seesame spaces activate %s", model, space.key)
         return space
@@ -174,12 +168,22 @@ class LocalModels:
             if embedder.identity.key != space.key:
                 embedder.close()
                 raise ModelInvalid("Its files are other ones than those that its vectors were made with.")
+            self._registered(embedder, origin, automatic=False, revive=False)
         except ModelError as error:
             _log.warning("⚠️ The model of %s is not here: %s", space.key, error)
             self._unusable.add(space.key)
-            return
+        except SpaceConflict:
+            _log.debug("%s was retired while its model was loaded", space.key)
+
+    def _registered(self, embedder: LocalEmbedder, origin: Origin, *, automatic: bool, revive: bool) -> Space:
+        try:
+            space = self._spaces.add(embedder, origin=origin, automatic=automatic, revive=revive)
+        except BaseException:
+            if origin not in self._held:
+                embedder.close()
+            raise
         self._held[origin] = embedder
-        self._spaces.add(embedder, automatic=False)
+        return space
 
     def _loaded(self, folder: Path, name: str, precision: str) -> LocalEmbedder:
         model = ClipModel.load(folder, name=name, precision=_precision(precision), cache_dir=self._cache_dir)

@@ -191,7 +191,9 @@ class Spaces:
         keys = ", ".join(space.key for space in found or spaces)
         if name is None:
             raise NotFound(f"{'Several' if found else 'No new'} candidates wait. Name one of: {keys}.")
-        raise NotFound(f"{'Several spaces are' if found else 'No space is'} named {name}. Name one of: {keys}.")
+        raise NotFound(
+            f"{'Several spaces have this model' if found else 'There is no such space'}. Name one of: {keys}."
+        )
 
     def primary(self) -> Space:
         """The space that answers, whether or not its embedder is here: the fallback where there is no primary."""
@@ -271,8 +273,8 @@ class Spaces:
             SpaceConflict: no space answered before, or `name` is not the primary.
             SpaceIncomplete: images lack their vector there.
         """
-        if name is not None and self.find(name).role != "primary":
-            raise SpaceConflict(f"{name} is not the primary.")
+        if name is not None and (left := self.find(name)).role != "primary":
+            raise SpaceConflict(f"{left.key} is not the primary.")
         formers = _formers(self.all())
         if not formers:
             raise SpaceConflict("No other space has answered before that is still here.")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
@@ -350,6 +351,22 @@ def test_retiring_gives_the_disk_back_and_is_for_good(shop: Application, setting
     again = _space(shop, OLD)
     assert (again.space_id, again.role, again.is_former) == (retired.space_id, "candidate", False)
     assert len(_vectors(shop, OLD)) == 6
+
+
+def test_a_space_is_retired_beside_a_long_transaction(shop: Application) -> None:
+    """It waits for that one to end, again and again, and no search waits for long behind it."""
+    shop.add_space(_folder(NEW))
+    shop.indexer.run_once()
+    with psycopg.connect(shop.database.dsn) as reader, ThreadPoolExecutor(1) as pool:
+        reader.execute("SELECT count(*) FROM seesame.product_images")
+        retiring = pool.submit(shop.spaces.retire, NEW)
+        _until(lambda: _waiting_for_locks(shop) or retiring.done())
+        for _ in range(3):
+            assert len(shop.search.by_photo(picture("red"), Query()).page.hits) == 5
+        assert not retiring.done()
+        reader.rollback()
+        retiring.result(30)
+    assert _roles(shop) == {OLD: "primary"}
 
 
 def test_a_search_whose_space_is_retired_meanwhile_begins_anew(
