@@ -304,7 +304,7 @@ def test_a_new_space_is_distributed_with_its_products(shop: Application, cluster
         vector = unit(np.ones((1, 8)))[0]
         assert work.finish(connection, space, token, [(item, vector) for item in items]) == len(items)
     with shop.database.transaction() as connection:
-        assert spaces.activate_if_complete(connection, space.space_id)
+        assert spaces.activate(connection, space, by_hand=True)
         assert catalogue_rows.totals(connection)[1] == spaces.count_vectors(connection, space.space_id)
 
 

@@ -31,6 +31,11 @@ _CLAUSES = [
 _VALUES = {
     "embeddings": "seesame.embeddings_1",
     "images": "seesame.embeddings_1 e",
+    "listing": "seesame.product_images",
+    "in": "NOT IN",
+    "old": "seesame.embeddings_1",
+    "new": "seesame.embeddings_2",
+    "next": "seesame.embeddings_1_next",
     "vector_type": "halfvec(2)",
     "concurrently": "CONCURRENTLY",
     "index": "seesame.an_index",

@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import LiteralString
 
 from psycopg import errors, sql
 from psycopg.rows import class_row
@@ -130,11 +131,23 @@ def count_lacking(
 
     Those that were given up there do not count, unless the primary finds them.
     """
-    found_now: sql.Composable = sql.SQL("false")
-    if primary_id is not None:
-        found_now = _SQL["found_now"].format(primary=embeddings_table(primary_id))
-    statement = _SQL["count_lacking"].format(embeddings=embeddings_table(space_id), found_now=found_now)
-    return int(scalar(connection, statement, {"space_id": space_id, "at_most": at_most}))
+    lacking = _count_lacking(connection, space_id, "product_images", "NOT IN", at_most)
+    if primary_id is not None and lacking != at_most:
+        lacking += _count_lacking(connection, space_id, f"embeddings_{primary_id}", "IN", at_most)
+    return lacking
+
+
+def _count_lacking(
+    connection: Connection, space_id: int, listing: str, word: LiteralString, at_most: int | None
+) -> int:
+    """Images of a table that lack their vector in a space, and are in, or not in, the list of those given up there."""
+    names = {
+        "listing": sql.Identifier("seesame", listing),
+        "embeddings": embeddings_table(space_id),
+        "in": sql.SQL(word),
+    }
+    values = {"space_id": space_id, "at_most": at_most}
+    return int(scalar(connection, _SQL["count_lacking"].format(**names), values))
 
 
 def retire(connection: Connection, space: Space) -> bool:

@@ -2,8 +2,9 @@
 
 ALTER TABLE seesame.spaces
     ADD COLUMN automatic boolean NOT NULL DEFAULT false,  -- a candidate takes over by itself; a primary did
-    ADD COLUMN source text,     -- a curated name, a repository or a folder's path; NULL: a CLIP service has the model
-    ADD COLUMN precision text;  -- which of the model's files
+    -- A curated name, a repository or a folder's path, and which of its files; null where a service has the model.
+    ADD COLUMN source text,
+    ADD COLUMN precision text;
 
 UPDATE seesame.spaces SET automatic = true WHERE role IN ('primary', 'candidate');
 UPDATE seesame.spaces SET source = model WHERE role <> 'fallback';

@@ -11,6 +11,7 @@ FROM (
     SELECT 'products' AS name, -2 AS place
     UNION ALL SELECT 'product_images', -1
     UNION ALL SELECT 'embeddings_' || space_id, space_id FROM seesame.spaces
+    WHERE to_regclass('seesame.embeddings_' || space_id) IS NOT NULL  -- else it was retired
 ) AS t LEFT JOIN pg_dist_partition p ON p.logicalrelid = to_regclass('seesame.' || t.name)
 ORDER BY t.place
 

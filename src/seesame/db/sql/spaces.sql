@@ -86,16 +86,13 @@ LOCK TABLE {embeddings} IN SHARE MODE
 
 -- name: count_lacking
 SELECT count(*) FROM (
-    SELECT FROM seesame.product_images i
+    SELECT 1 FROM {listing} i
     WHERE NOT EXISTS (SELECT FROM {embeddings} e WHERE e.product_id = i.product_id AND e.image_id = i.image_id)
-      AND ({found_now}
-           OR NOT EXISTS (SELECT FROM seesame.image_work w WHERE w.product_id = i.product_id AND w.image_id = i.image_id
-                          AND w.space_id = %(space_id)s AND w.next_try_at = 'infinity'))
+      AND (i.product_id, i.image_id) {in} (
+          SELECT w.product_id, w.image_id FROM seesame.image_work w
+          WHERE w.space_id = %(space_id)s AND w.next_try_at = 'infinity')
     LIMIT %(at_most)s
 ) AS lacking
-
--- name: found_now
-EXISTS (SELECT FROM {primary} p WHERE p.product_id = i.product_id AND p.image_id = i.image_id)
 
 -- name: count_vectors
 SELECT count(*) FROM {embeddings}
