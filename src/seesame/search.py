@@ -26,6 +26,7 @@ MAX_OFFSET = 10_000
 MAX_TEXT = 1_000  # characters
 MAX_FACETS = 10
 _FACET_VALUES = 50
+_SPACES_AGE_S = 1.0  # after so long a search knows that another process activated a space
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Search:
         """
         started = time.perf_counter()
         inspect(photo, limits=self._limits)
-        return _in_fresh_spaces(lambda: self._by_photo(photo, query, started))
+        return self._in_fresh_spaces(lambda: self._by_photo(photo, query, started))
 
     def by_text(self, text: str, query: Query) -> Answer:
         """Products that look like a description, or, where no model reads, whose texts hold its words.
@@ -110,7 +111,7 @@ class Search:
         check_text("text", text, MAX_TEXT)
         if not text.strip():
             raise InvalidInput("text", "Words to search for are needed.")
-        return _in_fresh_spaces(lambda: self._by_text(text, query, started))
+        return self._in_fresh_spaces(lambda: self._by_text(text, query, started))
 
     def like_product(self, product_id: str, query: Query) -> Answer:
         """Other products that look like a product's first picture.
@@ -145,7 +146,7 @@ class Search:
         return self._compared(space, vector, Query(limit=limit), product_id)[0]
 
     def _by_photo(self, photo: bytes, query: Query, started: float) -> Answer:
-        answering = self._spaces.answering()
+        answering = self._spaces.answering(max_age_s=_SPACES_AGE_S)
         try:
             vector = self._photo_vector(answering, photo)
         except (EmbedderError, ModelInvalid) as error:
@@ -156,7 +157,7 @@ class Search:
         return self._nearest(answering.space, answering.degraded_reason, vector, query, started)
 
     def _by_text(self, text: str, query: Query, started: float) -> Answer:
-        answering = self._spaces.answering()
+        answering = self._spaces.answering(max_age_s=_SPACES_AGE_S)
         reason: Reason = "no_text_model"
         if answering.embedder.has_text:
             try:
@@ -196,12 +197,12 @@ class Search:
         return vector
 
     def _like_stored(self, product_id: str, image_id: UUID | None, query: Query, started: float) -> Answer:
-        return _in_fresh_spaces(lambda: self._by_stored(product_id, image_id, query, started))
+        return self._in_fresh_spaces(lambda: self._by_stored(product_id, image_id, query, started))
 
     def _by_stored(self, product_id: str, image_id: UUID | None, query: Query, started: float) -> Answer:
         """Compares what has its vector already, for which no embedder is needed."""
         exclude = product_id if image_id is None else None
-        for space, reason in self._spaces.comparing():
+        for space, reason in self._spaces.comparing(max_age_s=_SPACES_AGE_S):
             with self._database.transaction() as connection, meanwhile_changed():
                 vector = rows.vector_of(connection, space, product_id, image_id)
             if vector is not None:
@@ -251,10 +252,10 @@ class Search:
         self._on_answer(answer)
         return answer
 
-
-def _in_fresh_spaces(search: Callable[[], Answer]) -> Answer:
-    """A search that is begun anew, once, if the space that it was in is retired meanwhile."""
-    try:
-        return search()
-    except SpaceChanged:
-        return search()
+    def _in_fresh_spaces(self, search: Callable[[], Answer]) -> Answer:
+        """A search that is begun anew, once, if the space that it was in is retired meanwhile."""
+        try:
+            return search()
+        except SpaceChanged:
+            self._spaces.all()
+            return search()

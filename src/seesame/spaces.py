@@ -17,6 +17,7 @@ How one model takes the place of another, the whole rule:
 """
 
 import logging
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -88,6 +89,7 @@ class Spaces:
         self._waiting: Reason = "clip_unavailable"
         self._fallback_key = fallback.identity.key
         self._whole: dict[str, tuple[bool, float]] = {}
+        self._known: tuple[list[Space], float] = ([], -math.inf)
         with database.transaction() as connection:
             rows.register(connection, fallback.identity, "fallback")
             work.notify(connection)
@@ -109,6 +111,7 @@ class Spaces:
             )
             work.notify(connection)  # every image may lack its vector there
         self.hold(embedder)
+        self.all()
         return space
 
     def hold(self, embedder: Embedder) -> None:
@@ -125,9 +128,12 @@ class Spaces:
         """Says why the configured model is not here, for the reason that answers give."""
         self._waiting = reason
 
-    def answering(self) -> Answering:
-        """The primary space where its embedder is here and can be asked, else a former one, else the fallback."""
-        return self._answering(self.all())
+    def answering(self, *, max_age_s: float = 0.0) -> Answering:
+        """The primary space where its embedder is here and can be asked, else a former one, else the fallback.
+
+        `max_age_s`: how old what is known of the spaces may be; to read it anew takes a third of a search.
+        """
+        return self._answering(self._listed(max_age_s))
 
     def _answering(self, spaces: list[Space]) -> Answering:
         with self._lock:
@@ -148,9 +154,9 @@ class Spaces:
         """The fallback, which answers when the primary's embedder did not."""
         return self._fallback(self.all(), reason)
 
-    def comparing(self) -> list[tuple[Space, Reason | None]]:
+    def comparing(self, *, max_age_s: float = 0.0) -> list[tuple[Space, Reason | None]]:
         """Spaces to compare stored vectors in, the best first, with why it is not the primary; needs no embedder."""
-        spaces = self.all()
+        spaces = self._listed(max_age_s)
         answering = self._answering(spaces)
         fallback = self._fallback(spaces, answering.degraded_reason or "clip_indexing")
         primary = [(space, None) for space in spaces if space.role == "primary"]
@@ -172,7 +178,13 @@ class Spaces:
     def all(self) -> list[Space]:
         """Every space that has a table of vectors."""
         with self._database.transaction() as connection:
-            return rows.list_spaces(connection)
+            spaces = rows.list_spaces(connection)
+        self._known = (spaces, time.monotonic())
+        return spaces
+
+    def _listed(self, max_age_s: float) -> list[Space]:
+        spaces, read_at = self._known
+        return spaces if time.monotonic() - read_at < max_age_s else self.all()
 
     def find(self, name: str | None = None) -> Space:
         """A space by its key, or by its model where one space alone has it; without a name the one new candidate.
@@ -230,12 +242,14 @@ class Spaces:
             with self._database.transaction(timeout_s=60) as connection:
                 if not rows.is_complete(connection, space.space_id):
                     return False
-        indexes.ensure(self._database, space, on_build)
+        if indexes.ensure(self._database, space, on_build):
+            self.all()
         if not waits or not space.automatic or self._lacks_index(space):
             return False
         with self._database.transaction(timeout_s=60) as connection:
             activated = rows.activate(connection, space, by_hand=False)
         if activated:
+            self.all()
             _log.info("✅ %s is complete and answers from now on", space.key)
         return activated
 
@@ -292,6 +306,7 @@ class Spaces:
             if space.key == self._fallback_key or not rows.retire(connection, space):
                 raise SpaceConflict(f"{space.key} is the {space.role}; it cannot be retired.")
         rows.drop_vectors(self._database, space)
+        self.all()
         _log.info("%s was retired", space.key)
         return space
 
