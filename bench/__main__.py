@@ -9,13 +9,14 @@ from pathlib import Path
 
 import psutil
 
-from bench import api, embedding, memory, overload, photos, queries, scale, service, startup, vectors
+from bench import api, embedding, exact, memory, overload, photos, queries, scale, service, startup, vectors
 from bench.bench import Bench, opened
-from bench.table import Row, print_table
+from bench.table import Chart, Row, print_table
 
-BENCHES: dict[str, Callable[[Bench], Iterator[Row]]] = {
+BENCHES: dict[str, Callable[[Bench], Iterator[Row | Chart]]] = {
     "embedding": embedding.rows,
     "vectors": vectors.rows,
+    "exact": exact.rows,
     "photos": photos.rows,
     "queries": queries.rows,
     "startup": startup.rows,
@@ -30,6 +31,7 @@ _WHAT = """\
 benchmarks:
   embedding   pictures a second against ONNX Runtime alone, for CLIP ViT-B/32 and the fallback; peak memory
   vectors     recall and latency of a search among 100,000 vectors, 512 and 1280 dimensions
+  exact       search without pgvector, among 10,000 and 100,000 vectors
   photos      import and index; quality (only with --photos)
   queries     a search by photo over HTTP: latency, and throughput with four clients
   startup     second start to the first answer; git clone to the first result
@@ -38,8 +40,8 @@ benchmarks:
               and against FastAPI and transformers (only with $SEESAME_BENCH_TORCH_PYTHON, an interpreter that has
               torch, transformers, fastapi, uvicorn and python-multipart)
   overload    the CLIP service at ten times its peak for a minute
-  scale       a million vectors: load, index, recall, latency, throughput, filters, price updates; exact search without
-              pgvector (with $SEESAME_BENCH_PLAIN_POSTGRES); half an hour, only when named; $SEESAME_BENCH_COUNT vectors
+  scale       a million vectors: load, index, recall, latency, throughput, filters, price updates; a quarter of an hour,
+              only when named ($SEESAME_BENCH_COUNT: how many vectors; usearch is compared with if it is installed)
   memory      the CLIP service's memory after 10,000 requests: ten minutes, only when named
 """
 
@@ -66,7 +68,7 @@ def main() -> None:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))} (there are {', '.join(BENCHES)})")
     if options.photos is not None and not (options.photos / "photos.csv").is_file():
         parser.error(f"{options.photos} has no photos.csv")
-    rows = [Row("machine", _machine())]
+    rows: list[Row | Chart] = [Row("machine", _machine())]
     busy = []
     with opened(options.photos) as bench:
         try:

@@ -24,6 +24,27 @@ class Row:
         return self.what, self.measured, self.target, {True: "yes", False: "NO", None: ""}[self.met]
 
 
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A line, which markdown shows as a picture; the terminal has the table alone."""
+
+    title: str
+    x: str
+    y: str
+    points: Sequence[tuple[float, float]]
+
+    def __str__(self) -> str:
+        lowest = min(y for _, y in self.points)
+        return f"""
+```mermaid
+xychart-beta
+    title "{self.title}"
+    x-axis "{self.x}" [{", ".join(f'"{x:.2f}"' for x, _ in self.points)}]
+    y-axis "{self.y}" {lowest - 0.002:.3f} --> 1
+    line [{", ".join(f"{y:.4f}" for _, y in self.points)}]
+```"""
+
+
 def at_least(what: str, value: float, least: float, measured: str, target: str) -> Row:
     """A figure that must not be lower than `least`."""
     return Row(what, measured, f"≥ {target}", value >= least)
@@ -39,11 +60,15 @@ def skipped(what: str, why: str) -> Row:
     return Row(what, f"skipped: {why}")
 
 
-def print_table(rows: Sequence[Row], *, markdown: bool) -> None:
-    """Prints the table on stdout."""
+def print_table(measured: Sequence[Row | Chart], *, markdown: bool) -> None:
+    """Prints the table on stdout, and the charts below it."""
+    rows = [row for row in measured if isinstance(row, Row)]
     if markdown:
         for cells in (_HEADINGS, ("---",) * len(_HEADINGS), *(row.cells for row in rows)):
             print(f"| {' | '.join(cells)} |")
+        for chart in measured:
+            if isinstance(chart, Chart):
+                print(chart)
         return
     table = Table(*_HEADINGS, box=box.MARKDOWN)
     for row in rows:

@@ -121,13 +121,15 @@ class Indexer:
         self._reconciled_at: dict[tuple[int, datetime], float] = {}
         self._pauses: dict[int, _Pause] = {}
 
-    def run_once(self, on_progress: OnProgress | None = None, *, finish: bool = False) -> list[Progress]:
+    def run_once(
+        self, on_progress: OnProgress | None = None, on_build: OnBuild | None = None, *, finish: bool = False
+    ) -> list[Progress]:
         """Embeds everything that lacks a vector now, space by space; what it did.
 
         Args:
             finish: also wait for what other workers have claimed, and take it over if they do not end it.
         """
-        return [self._fill(space, embedder, on_progress, finish=finish) for space, embedder in self._spaces.live()]
+        return [self._fill(*live, on_progress, finish=finish, on_build=on_build) for live in self._spaces.live()]
 
     def complete(self, key: str, on_progress: OnProgress | None = None, on_build: OnBuild | None = None) -> Progress:
         """Fills one space, also with what others have claimed, and builds its index.

@@ -119,16 +119,16 @@ def import_paths(application: Application, paths: list[Path]) -> Summary:
 
 
 def index_all(application: Application) -> list[Progress]:
-    """Indexes what lacks a vector, with a progress bar a space."""
+    """Indexes what lacks a vector, with progress bars for the images and for the build of an index."""
     spaces: dict[str, Progress] = {}
-    with tables.bar(_err, "Indexing", "images") as show:
+    with tables.bars(_err, ("Indexing", "images"), ("Building the index", "vectors")) as [show, built]:
 
         def progressed(progress: Progress) -> None:
             spaces[progress.space] = progress
             done = sum(p.done + p.failed for p in spaces.values())
             show(done, max(done, sum(p.total for p in spaces.values())))
 
-        progress = application.indexer.run_once(progressed, finish=True)
+        progress = application.indexer.run_once(progressed, lambda build: built(build.done, build.total), finish=True)
         total = max(1, sum(p.total for p in progress))
         show(total, total)  # other workers may have done a part
         return progress
