@@ -379,13 +379,12 @@ def test_a_search_whose_space_is_retired_meanwhile_begins_anew(
     shop.spaces.activate(NEW)
     shop.spaces.retire(OLD)
     answering = shop.spaces.answering
-    late = [before, before]
+    late = [before]
 
-    def told_late() -> Answering:
-        return late.pop() if late else answering()
+    def told_late(*, max_age_s: float) -> Answering:
+        return late.pop() if late else answering(max_age_s=max_age_s)
 
     monkeypatch.setattr(shop.spaces, "answering", told_late)
-    late.pop()
     photo = shop.search.by_photo(picture("red"), Query())
     late.append(before)
     words = shop.search.by_text("red", Query())
