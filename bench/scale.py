@@ -81,8 +81,8 @@ def _sizes(database: Database, space: Space, load_s: float, build_s: float) -> I
         memory = scalar(connection, "SHOW maintenance_work_mem")
     yield Row(f"{_NAME}: load by COPY", f"{load_s:.0f} s")
     yield at_most(f"{_NAME}: build of the index", build_s, 360, f"{build_s:.0f} s (server's own {memory})", "360 s")
-    size = f"{total / 1e9:.2f} GB, {index / 1e9:.2f} of them indexes"
-    yield at_most(f"{_NAME}: on disk", total, 2.6e9, size, "2.6 GB")
+    size = f"{total / 2**30:.2f} GB, {index / 2**30:.2f} of them indexes"
+    yield at_most(f"{_NAME}: on disk, in GB of 2^30 bytes", total / 2**30, 2.6, size, "2.6 GB")
 
 
 def _prices(database: Database) -> Row:
@@ -163,19 +163,26 @@ def _by_hand(bench: Bench, shelf: Shelf, ef_search: int) -> Row:
         JOIN seesame.products p USING (product_id) JOIN seesame.product_images i USING (product_id, image_id)
         ORDER BY n.distance
     """.encode()
-    ours, hand = [], []
+    taken: dict[str, list[float]] = {"ours": [], "hand": []}
     with shelf.database.session() as connection:
-        for number in range(QUERIES):
-            started = time.perf_counter()
-            shelf.search.by_text(str(number), Query(limit=NEAREST))
-            asked = time.perf_counter()
+
+        def by_hand(number: int) -> None:
             with connection.transaction():
                 set_local(connection, hnsw__ef_search=ef_search)
                 literal = vector_literal(shelf.queries[number], space.vector_type)
                 connection.execute(statement, (literal, NEAREST)).fetchall()
-            ours.append(asked - started)
-            hand.append(time.perf_counter() - asked)
-    a, b = float(np.median(ours)) * 1000, float(np.median(hand)) * 1000
+
+        def ours(number: int) -> None:
+            shelf.search.by_text(str(number), Query(limit=NEAREST))
+
+        ways = [("ours", ours), ("hand", by_hand)]
+        for number in range(QUERIES):
+            for name, ask in ways:
+                started = time.perf_counter()
+                ask(number)
+                taken[name].append(time.perf_counter() - started)
+            ways.reverse()  # who comes second finds the pages in the processor's cache
+    a, b = (float(np.median(times)) * 1000 for times in taken.values())
     measured = f"{a:.2f} and {b:.2f} ms = {a / b:.2f} times"
     return at_most(f"{_NAME}: one client, against the SQL by hand", a / b, 1.25, measured, "1.25")
 

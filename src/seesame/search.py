@@ -12,7 +12,7 @@ from seesame.db import search as rows
 from seesame.db.exact import ExactVectors
 from seesame.db.pool import Database
 from seesame.db.spaces import meanwhile_changed
-from seesame.errors import EmbedderError, ImageError, InvalidInput, ModelInvalid, NotFound, SpaceChanged
+from seesame.errors import DatabaseError, EmbedderError, ImageError, InvalidInput, ModelInvalid, NotFound, SpaceChanged
 from seesame.filters import check_facet
 from seesame.images import ImageLimits, inspect
 from seesame.recall import RecallGauge
@@ -26,6 +26,7 @@ MAX_OFFSET = 10_000
 MAX_TEXT = 1_000  # characters
 MAX_FACETS = 10
 _FACET_VALUES = 50
+_WARM_S = 120.0
 _SPACES_AGE_S = 1.0  # after so long a search knows that another process activated a space
 
 
@@ -88,6 +89,16 @@ class Search:
         self._limits = limits
         self._on_answer = on_answer
         self._gauge = gauge
+
+    def warm(self) -> None:
+        """Reads what searches without pgvector hold, so that the first of them need not wait for it."""
+        try:
+            space = self._spaces.answering().space
+            if space.vector_type == "real[]":
+                with self._database.transaction(timeout_s=_WARM_S) as connection, meanwhile_changed():
+                    self._exact.hold(connection, space)
+        except DatabaseError as error:
+            _log.warning("Vectors are read with the first search: %s", error)
 
     def by_photo(self, photo: bytes, query: Query) -> Answer:
         """Products that look like a photo.

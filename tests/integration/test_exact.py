@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -184,6 +185,26 @@ def test_threads_that_search_while_others_write(bare: Database, space: Space, ve
         finally:
             stop.set()
         assert all(thread.result() for thread in searching)
+
+
+def test_what_is_held_beforehand_is_searched_without_reading_it_again(
+    bare: Database, space: Space, vectors: Vectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a server does when it starts; later searches read what was written since, and no more."""
+    held = ExactVectors(max_bytes=ROOM)
+    with bare.transaction() as connection:
+        held.hold(connection, space)
+    read = []
+    written = exact._written
+
+    def watched(*arguments: Any) -> Any:
+        for batch in written(*arguments):
+            read.append(len(batch.image_ids))
+            yield batch
+
+    monkeypatch.setattr(exact, "_written", watched)
+    assert _ids(_nearest(held, bare, space, vectors[0]))[0] == "p000"
+    assert read == [0]
 
 
 def test_an_index_is_never_built_without_pgvector(bare: Database, space: Space) -> None:

@@ -112,6 +112,8 @@ def serving(
 
     server = Server(app or create_app(application), listen(settings.host, settings.port), on_drain=drain)
     tasks = []
+    if app is None:
+        _task("reading the vectors", application.search.warm, server.fail)
     if index:
         tasks.append(_task("the indexer", application.indexer.run_forever, server.fail))
     if fetch_model:

@@ -208,6 +208,10 @@ class ExactVectors:
                 return Page(hits, "exact", exhausted=len(ranked) < wanted, scanned=best.compared)
             self._forget(space, {found.image_id for found in page} - {row["image_id"] for row in rows})
 
+    def hold(self, connection: Connection, space: Space) -> None:
+        """Reads a space before it is searched, if it fits."""
+        self._blocks(connection, space)
+
     def _blocks(self, connection: Connection, space: Space) -> Iterable[_Block]:
         """All vectors of a space, as they are now."""
         with self._lock:

@@ -170,6 +170,10 @@ class _Search:
         self._share = share
         return "iterative" if many else "exact"
 
+    def _ef_search(self) -> int:
+        """As many that match as `ef_search` stands for without a filter, up to four times of it at first."""
+        return round(self._space.ef_search * min(_PATIENCE, 1 / self._share))
+
     def _sampled_share(self) -> float | None:
         """Which part of the products matches; None where a sample does not tell."""
         if self._space.images <= _SAMPLED_ABOVE:
@@ -194,7 +198,7 @@ class _Search:
             # What is passed over must not make the index stop short.
             set_local(
                 self._connection,
-                hnsw__ef_search=min(_MAX_EF_SEARCH, max(self._space.ef_search, candidates)),
+                hnsw__ef_search=min(_MAX_EF_SEARCH, max(self._ef_search(), candidates)),
                 hnsw__iterative_scan="relaxed_order" if self._passes_over else "off",
                 hnsw__max_scan_tuples=2 * reach,
                 hnsw__scan_mem_multiplier=_SCAN_MEMORY,
