@@ -339,6 +339,9 @@ def test_an_id_with_a_line_break_is_no_other_product(filled: httpx2.Client) -> N
 
 
 class _Broken:
+    def warm(self) -> None:
+        pass
+
     def by_text(self, *_: object) -> None:
         raise RuntimeError("secret detail")
 
