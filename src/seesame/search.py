@@ -231,14 +231,7 @@ class Search:
         exclude: str | None = None,
     ) -> Answer:
         embedded = time.perf_counter()
-        try:
-            page, facets = self._compared(space, vector, query, exclude)
-        except SpaceChanged:
-            known = {fresh.key: fresh for fresh in self._spaces.all()}
-            if space.key not in known:
-                raise  # retired: its query is of no use in another space
-            space = known[space.key]  # pgvector came; what was about to be searched is another table now
-            page, facets = self._compared(space, vector, query, exclude)
+        page, facets = self._compared(space, vector, query, exclude)
         if space.vector_type == "halfvec":
             _log.info("✅ Used pgvector similarity search", extra={"method": page.method, "results": len(page.hits)})
         else:
@@ -264,7 +257,7 @@ class Search:
         return answer
 
     def _in_fresh_spaces(self, search: Callable[[], Answer]) -> Answer:
-        """A search that is begun anew, once, if the space that it was in is retired meanwhile."""
+        """A search that is begun anew, once, if the space that it was in is retired or converted meanwhile."""
         try:
             return search()
         except SpaceChanged:

@@ -25,6 +25,7 @@ from seesame.db.pool import Connection
 from seesame.db.search import hit
 from seesame.db.spaces import count_vectors, embeddings_table
 from seesame.db.statements import statements
+from seesame.db.vectors import unpack
 from seesame.types import Clause, Page, Space, Vector, Vectors
 
 _SQL = statements("exact")
@@ -246,14 +247,8 @@ def _written(connection: Connection, space: Space, snapshot: str | None) -> Gene
                 relation,
                 [row[2] for row in rows],
                 [row[3] for row in rows],
-                _vectors([row[4] for row in rows], space.dimensions),
+                unpack("real[]", [row[4] for row in rows], space.dimensions).astype(np.float32),
             )
-
-
-def _vectors(arrays: list[bytes], dimensions: int) -> Vectors:
-    """Arrays in PostgreSQL's binary form: five words that describe the array, then each element after its length."""
-    words = np.frombuffer(b"".join(arrays), dtype=">f4").reshape(len(arrays), 5 + 2 * dimensions)
-    return words[:, 6::2].astype(np.float32)
 
 
 def _matching(connection: Connection, clauses: Sequence[Clause]) -> set[str]:

@@ -49,6 +49,12 @@ def decode(form: Form, values: Sequence[str | bytes], dimensions: int) -> Decode
     return Decoded(rows, faults)
 
 
+def unpack(form: str, values: Sequence[bytes], dimensions: int) -> NDArray[Any]:
+    """Vectors in the binary form of a type. Shape (n, dimensions), in the numbers of that type."""
+    numbers = np.frombuffer(b"".join(values), _layout(form, dimensions))["numbers"]
+    return np.asarray(numbers["number"] if form.endswith("[]") else numbers)
+
+
 def encode(vectors: Vectors, vector_type: str) -> list[bytes]:
     """Fields of a binary COPY, one a vector, for a column of type `halfvec` or `real[]`."""
     count, dimensions = vectors.shape
@@ -88,8 +94,7 @@ def _decode_binary(form: str, values: list[bytes], rows: Vectors, faults: list[s
         else:
             has = int.from_bytes(value[12:16] if is_array else value[:2])
             faults[index] = _other_dimensions(has, dimensions)
-    numbers = np.frombuffer(b"".join(values[index] for index in good), layout)["numbers"]
-    rows[good] = numbers["number"] if is_array else numbers
+    rows[good] = unpack(form, [values[index] for index in good], dimensions)
 
 
 def _parse(text: str) -> NDArray[Any] | str:
