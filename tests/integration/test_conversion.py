@@ -10,7 +10,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from seesame.db import catalogue, conversion, indexes, spaces, work
+from seesame.db import catalogue, conversion, indexes, pool, spaces, work
 from seesame.db.exact import ExactVectors
 from seesame.db.migrate import migrate
 from seesame.db.pool import Connection, Database
@@ -163,7 +163,7 @@ def test_a_conversion_that_is_killed_goes_on_where_it_was(
     process.communicate()
     assert _Searching(rightless)(vectors[7]).hits[0].product.product_id == "p7"
 
-    monkeypatch.setattr(conversion, "_SWAP_TRIES", 0)
+    monkeypatch.setattr(pool, "_LOCK_TRIES", 0)
     _until_unlocked(rightless)
     with pytest.raises(DatabaseUnavailable):
         conversion.convert(rightless, space)

@@ -5,18 +5,15 @@ short transaction that brings what was written or deleted meanwhile. Killed at a
 """
 
 import logging
-import random
-import time
 from collections.abc import Callable
 from uuid import UUID
 
-from psycopg import errors, sql
+from psycopg import sql
 
 from seesame.db import indexes
-from seesame.db.pool import Connection, Database, pgvector_version, scalar, set_local
+from seesame.db.pool import Connection, Database, patiently, pgvector_version, scalar
 from seesame.db.spaces import conversion_table, count_vectors, embeddings_table, list_spaces, store_inline, vector_type
 from seesame.db.statements import statements
-from seesame.errors import DatabaseUnavailable
 from seesame.types import Space
 
 _log = logging.getLogger(__name__)
@@ -24,10 +21,6 @@ _SQL = statements("conversion")
 
 LOCK = 0x5EE5A42  # with the space's number: one process converts, and none replaces vectors meanwhile
 _BATCH = 5_000
-_LOCK_WAIT_MS = (
-    500  # less than PostgreSQL's deadlock_timeout: if two wait for each other, it is the conversion that yields
-)
-_SWAP_TRIES = 120
 _FIRST = ("", UUID(int=0))
 
 OnCopied = Callable[[int, int], None]
@@ -100,21 +93,15 @@ class _Conversion:
 
     def swap(self) -> None:
         """Puts the new table in the place of the old one; the shop's writes wait for half a second at most."""
-        for _ in range(_SWAP_TRIES):
-            try:
-                with self._connection.transaction():
-                    set_local(self._connection, lock_timeout=f"{_LOCK_WAIT_MS}ms")
-                    self._run("lock_both")
-                    self._catch_up()
-                    for name in ("drop_old", "take_place", "refer"):
-                        self._run(name)
-            except errors.LockNotAvailable:
-                time.sleep(random.uniform(0.1, 0.9))  # noqa: S311 - only so that two do not meet again
-            else:
-                self._run("validate")
-                indexes.analyze(self._connection, embeddings_table(self._space.space_id))
-                return
-        raise DatabaseUnavailable("The tables of vectors are in use by a long transaction. Run it again later.")
+        patiently(self._connection, self._change_places)
+        self._run("validate")
+        indexes.analyze(self._connection, embeddings_table(self._space.space_id))
+
+    def _change_places(self) -> None:
+        self._run("lock_both")
+        self._catch_up()
+        for name in ("drop_old", "take_place", "refer"):
+            self._run(name)
 
     def _catch_up(self) -> None:
         self._run("copy_missing")

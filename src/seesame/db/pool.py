@@ -1,8 +1,9 @@
 """Connections to PostgreSQL, and its errors in our words."""
 
 import logging
+import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, LiteralString
 
@@ -23,6 +24,8 @@ QUERY_TIMEOUT_S = 10.0
 _CONNECT_TIMEOUT_S = 5
 _WAIT_S = 2.0  # for a free connection; then the request is better told to come again
 _RECONNECT_S = 0.5  # after so long without success the next request tries anew, instead of waiting out a back-off
+LOCK_WAIT_MS = 500  # less than PostgreSQL's deadlock_timeout: if two wait for each other, who waits so yields
+_LOCK_TRIES = 120
 _TURN_S = 0.5  # after so long one that waits counts as the next
 
 
@@ -182,3 +185,20 @@ def set_local(connection: Connection, **settings: Any) -> None:
             one.format(sql.Identifier(*name.split("__")), sql.Literal(str(value))) for name, value in settings.items()
         )
     )
+
+
+def patiently(connection: Connection, work: Callable[[], None]) -> None:
+    """Does `work` in a transaction, anew until it gets its locks; what queues behind it waits half a second at a time.
+
+    Raises:
+        DatabaseUnavailable: a transaction that has used the tables for a minute does not end.
+    """
+    for _ in range(_LOCK_TRIES):
+        try:
+            with connection.transaction():
+                set_local(connection, lock_timeout=f"{LOCK_WAIT_MS}ms")
+                work()
+                return
+        except psycopg.errors.LockNotAvailable:
+            time.sleep(random.uniform(0.1, 0.9))  # noqa: S311 - only so that two do not meet again
+    raise DatabaseUnavailable("The tables of vectors are in use by a long transaction. Run it again later.")

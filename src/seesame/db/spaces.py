@@ -1,7 +1,5 @@
 """Spaces and their tables of vectors."""
 
-import random
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import LiteralString
@@ -11,17 +9,15 @@ from psycopg.rows import class_row
 
 from seesame.db.catalogue import now
 from seesame.db.distribution import follow
-from seesame.db.pool import Connection, Database, pgvector_version, scalar, set_local
+from seesame.db.pool import LOCK_WAIT_MS, Connection, Database, patiently, pgvector_version, scalar, set_local
 from seesame.db.statements import statements
-from seesame.errors import DatabaseUnavailable, SpaceChanged, SpaceConflict, TableInUse
+from seesame.errors import SpaceChanged, SpaceConflict
 from seesame.types import Origin, Role, Space, SpaceIdentity, Vector
 
 _SQL = statements("spaces")
 
 _LOCK = 0x5EE5A40  # serialises changes of the registry
 _MAX_INLINE_BYTES = 7_000  # a row must fit into a page of 8 kB
-_LOCK_WAIT_MS = 500  # less than PostgreSQL's deadlock_timeout: if two wait for each other, this one yields
-_DROP_TRIES = 120
 
 
 def embeddings_table(space_id: int) -> sql.Identifier:
@@ -109,7 +105,7 @@ def activate(connection: Connection, space: Space, *, by_hand: bool) -> bool:
         return False
     primary_id = next((s.space_id for s in spaces if s.role == "primary"), None)
     if primary_id is not None:
-        set_local(connection, lock_timeout=f"{_LOCK_WAIT_MS}ms")
+        set_local(connection, lock_timeout=f"{LOCK_WAIT_MS}ms")
         connection.execute(_SQL["hold_vectors"].format(embeddings=embeddings_table(primary_id)))
     if count_lacking(connection, space.space_id, primary_id=primary_id, at_most=1):
         return False
@@ -168,16 +164,13 @@ def drop_vectors(database: Database, space: Space) -> None:
     """
     table = embeddings_table(space.space_id)
     statement = _SQL["drop_embeddings"].format(embeddings=table, next=conversion_table(space.space_id))
-    for _ in range(_DROP_TRIES):
-        try:
-            with database.session() as connection, connection.transaction():
-                set_local(connection, lock_timeout=f"{_LOCK_WAIT_MS}ms")
-                connection.execute(_SQL["lock_images"])  # as its foreign key needs; first, against deadlocks
-                connection.execute(statement)
-                return
-        except TableInUse:
-            time.sleep(random.uniform(0.1, 0.9))  # noqa: S311 - only so that two do not meet again
-    raise DatabaseUnavailable("The tables of vectors are in use by a long transaction. Run it again later.")
+
+    def drop() -> None:
+        connection.execute(_SQL["lock_images"])  # as its foreign key needs; first, against deadlocks
+        connection.execute(statement)
+
+    with database.session() as connection:
+        patiently(connection, drop)
 
 
 def table_bytes(connection: Connection, space: Space) -> int:
