@@ -24,6 +24,7 @@ _SQL = statements("indexes")
 _LOCK = 0x5EE5A41  # with the space's number: one process builds
 _NODE_BYTES = 900  # of the graph for a vector, beside the vector itself, at m = 16
 _LOOK_S = 1.0
+_COUNT_S = 60.0
 WORTH_IT = 2_000  # vectors; comparing fewer is as fast as an index, and finds all
 
 
@@ -61,11 +62,14 @@ def ensure(database: Database, space: Space, on_progress: OnBuild | None = None)
     Takes minutes for a million vectors. Reads and writes of the table go on meanwhile. What a build that was killed
     left behind is cleared away. Where another process builds the same index, it is left to that one.
     """
-    with database.session() as connection:
+    with database.transaction(timeout_s=_COUNT_S) as connection:
         if not is_missing(connection, space):
-            return False
+            return False  # as nearly always, which is worth no connection of its own
+    with database.session() as connection:
         if not scalar(connection, _SQL["lock"], {"lock": _LOCK, "space_id": space.space_id}):
             return False
+        if not is_missing(connection, space):
+            return False  # another process has just built it
         table = embeddings_table(space.space_id)
         for name, _ in listed(connection, table):
             connection.execute(_SQL["drop"].format(index=sql.SQL(name)))
