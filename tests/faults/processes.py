@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import psutil
 _REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDENS = _REPOSITORY / "tests" / "goldens"
 _PATIENCE_S = 60.0
+_PAUSE_S = 0.02  # of a client, between two requests
 T = TypeVar("T")
 
 
@@ -34,6 +36,33 @@ def eventually(attempt: Callable[[], T | None], *, within_s: float = _PATIENCE_S
         assert time.monotonic() < until, f"not within {within_s} s"
         time.sleep(every_s)
     return result
+
+
+def client_of(url: str) -> httpx2.Client:
+    """A connection of one customer or shop."""
+    return httpx2.Client(base_url=url, timeout=30, trust_env=False)
+
+
+@contextmanager
+def again_and_again(url: str, ask: Callable[[httpx2.Client], object], *, clients: int) -> Iterator[None]:
+    """Clients, each with a connection and a thread of its own, that ask until the block ends."""
+    stop = threading.Event()
+
+    def run() -> None:
+        with client_of(url) as client:
+            while not stop.is_set():
+                ask(client)
+                stop.wait(_PAUSE_S)
+
+    threads = [threading.Thread(target=run) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def postmaster(data_dir: Path) -> psutil.Process | None:

@@ -1,7 +1,6 @@
 """Customers who search by photo, again and again."""
 
 import itertools
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,8 @@ from dataclasses import dataclass, field
 
 import httpx2
 
-_PAUSE_S = 0.02
+from tests.faults.processes import again_and_again, client_of
+
 _NUMBERS = itertools.count()
 
 
@@ -47,27 +47,12 @@ class Customers:
 
     def client(self) -> httpx2.Client:
         """A connection of one customer."""
-        return httpx2.Client(base_url=self.url, timeout=30, trust_env=False)
+        return client_of(self.url)
 
 
 @contextmanager
 def searching(url: str, photo: bytes, *, customers: int = 4) -> Iterator[Customers]:
     """Customers at work until the block ends."""
     shared = Customers(url, photo)
-    stop = threading.Event()
-
-    def customer() -> None:
-        with shared.client() as client:
-            while not stop.is_set():
-                shared.search(client)
-                stop.wait(_PAUSE_S)
-
-    threads = [threading.Thread(target=customer) for _ in range(customers)]
-    for thread in threads:
-        thread.start()
-    try:
+    with again_and_again(url, shared.search, clients=customers):
         yield shared
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()

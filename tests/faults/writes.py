@@ -1,7 +1,6 @@
 """Shops that write products and pictures, again and again, and remember what was acknowledged."""
 
 import itertools
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,8 @@ from dataclasses import dataclass, field
 
 import httpx2
 
-_PAUSE_S = 0.02
+from tests.faults.processes import again_and_again
+
 _NUMBERS = itertools.count()
 
 
@@ -82,20 +82,5 @@ def missing_vectors(client: httpx2.Client) -> list[int]:
 def writing(url: str, photo: bytes, *, writers: int = 3) -> Iterator[Writers]:
     """Writers at work until the block ends."""
     shared = Writers(url, photo)
-    stop = threading.Event()
-
-    def writer() -> None:
-        with httpx2.Client(base_url=url, timeout=30, trust_env=False) as client:
-            while not stop.is_set():
-                shared.write(client)
-                stop.wait(_PAUSE_S)
-
-    threads = [threading.Thread(target=writer) for _ in range(writers)]
-    for thread in threads:
-        thread.start()
-    try:
+    with again_and_again(url, shared.write, clients=writers):
         yield shared
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
