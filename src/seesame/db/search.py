@@ -1,7 +1,7 @@
 """Nearest images, grouped by product, in one statement."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import Any
 from uuid import UUID
@@ -10,13 +10,14 @@ import numpy as np
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
+from seesame.db.catalogue import images_of
 from seesame.db.filters import ATTRIBUTE, condition
 from seesame.db.halfvec import HalfVector
 from seesame.db.indexes import WORTH_IT
 from seesame.db.pool import Connection, scalar, set_local
 from seesame.db.spaces import embeddings_table
 from seesame.db.statements import statements
-from seesame.types import Clause, Hit, Method, Page, Product, ProductImage, Space, Vector
+from seesame.types import Clause, Hit, Method, Page, Product, ProductImage, Space, Spot, Vector
 
 _SQL = statements("search")
 
@@ -38,6 +39,8 @@ _IN_REACH = sql.SQL(
     "(SELECT e.product_id, e.image_id, e.image_embedding <=> %(vector)s::halfvec AS distance"
     " FROM {embeddings} e ORDER BY distance LIMIT %(reach)s) AS e"
 )
+_NOT_THESE = sql.SQL("AND e.product_id <> ALL(%(exclude)s)")
+_FOLLOWING = sql.SQL("(distance, product_id) > (%(distance)s, %(product_id)s)")
 _JOIN_PRODUCTS = sql.SQL("JOIN seesame.products f USING (product_id)")
 _PRODUCT_FIELDS = [field.name for field in fields(Product)]
 _IMAGE_FIELDS = [field.name for field in fields(ProductImage)]
@@ -51,22 +54,25 @@ def nearest(
     *,
     limit: int,
     offset: int = 0,
-    exclude: str | None = None,
+    after: Spot | None = None,
+    exclude: Collection[str] = (),
 ) -> Page:
     """Products whose best image is nearest to `vector` by cosine.
 
     Args:
         vector: unit length, of the dimensions of `space`, made by its embedder.
-        exclude: a product that is not to be found.
+        offset: how many products were shown already.
+        after: where they ended; without it `offset` products are counted off.
+        exclude: products that are not to be found.
     """
-    search = _Search(connection, space, vector, clauses, exclude)
-    wanted = offset + limit + 1  # one more tells whether any follow
+    search = _Search(connection, space, vector, clauses, after, exclude)
+    wanted = limit + 1 + (offset if after is None else 0)  # one more tells whether any follow
     method = search.method()
-    candidates = 2 * wanted  # products have several images; more are asked for where that was too few
+    candidates = 2 * (offset + limit + 1)  # products have several images; more are asked for where that was too few
     while True:
         if method != "exact" and candidates > _MAX_EF_SEARCH:
             method = "exact"
-        rows = search.run(method, candidates=candidates, limit=limit, offset=offset)
+        rows = search.run(method, candidates=candidates, limit=limit, offset=offset if after is None else 0)
         ended = rows[0]["images"] < candidates
         if rows[0]["products"] >= wanted or (ended and method == "exact"):
             break
@@ -74,18 +80,48 @@ def nearest(
             method = "exact"
         else:
             candidates *= 4
-    hits = tuple(hit(row) for row in rows if row["product_id"] is not None)
-    return Page(hits, method, exhausted=rows[0]["products"] < wanted, scanned=rows[0]["images"])
+    found = [row for row in rows if row["product_id"] is not None]
+    return Page(
+        tuple(map(hit, found)),
+        method,
+        exhausted=rows[0]["products"] < wanted,
+        scanned=rows[0]["images"],
+        end=Spot(found[-1]["distance"], found[-1]["product_id"]) if found else None,
+    )
 
 
 def fulltext(connection: Connection, text: str, clauses: Sequence[Clause], *, limit: int, offset: int = 0) -> Page:
-    """Products whose texts hold the words: those with all of them first, then those with some."""
+    """Products whose texts hold the words: those with all of them first, then those with some; each with its first
+    image."""
     where, values = condition(clauses)
     statement = _SQL["fulltext"].format(condition=where)
     with connection.cursor(row_factory=class_row(Product)) as cursor:
         found = cursor.execute(statement, {**values, "text": text, "limit": limit, "offset": offset}).fetchall()
-    hits = tuple(Hit(product, None, None) for product in found[:limit])
+    images = {image.product_id: image for image in reversed(images_of(connection, [p.product_id for p in found]))}
+    hits = tuple(Hit(product, None, images.get(product.product_id)) for product in found[:limit])
     return Page(hits, "fulltext", exhausted=len(found) <= limit, scanned=len(found))
+
+
+def compared(connection: Connection, space: Space, vector: Vector, hits: Sequence[Hit]) -> list[Hit]:
+    """The same products, each with the image that is nearest to `vector` if any has its vector in the space."""
+    product_ids = [hit.product.product_id for hit in hits]
+    statement = _SQL["vectors_of_products"].format(embeddings=embeddings_table(space.space_id))
+    best: dict[UUID, float] = {}
+    for _, image_id, numbers in connection.execute(statement, {"product_ids": product_ids}, binary=True):
+        stored = np.asarray(numbers, dtype=np.float32)
+        best[image_id] = float(stored @ vector / np.linalg.norm(stored))
+    nearest: dict[str, ProductImage] = {}
+    for image in images_of(connection, product_ids):
+        known = nearest.get(image.product_id)
+        if image.image_id in best and (known is None or best[image.image_id] > best[known.image_id]):
+            nearest[image.product_id] = image
+    return [_seen(hit, nearest.get(hit.product.product_id), best) for hit in hits]
+
+
+def _seen(hit: Hit, image: ProductImage | None, similarities: dict[UUID, float]) -> Hit:
+    if image is None:
+        return hit
+    return Hit(hit.product, max(-1.0, min(1.0, similarities[image.image_id])), image)
 
 
 def facets(
@@ -137,22 +173,26 @@ class _Search:
         space: Space,
         vector: Vector,
         clauses: Sequence[Clause],
-        exclude: str | None,
+        after: Spot | None,
+        exclude: Collection[str],
     ) -> None:
         self._connection = connection
         self._space = space
         self._filtered = bool(clauses)
         self._few = few(space)
         self._share = 1.0  # of the images that match
-        self._passes_over = bool(clauses) or exclude is not None
+        self._passes_over = bool(clauses or exclude)
         where, self._values = condition(clauses)
         self._names = {
             "embeddings": embeddings_table(space.space_id),
             "join": _JOIN_PRODUCTS if self._filtered else sql.SQL(""),
             "condition": where,
-            "not_itself": sql.SQL("" if exclude is None else "AND e.product_id <> %(exclude)s"),
+            "not_itself": _NOT_THESE if exclude else sql.SQL(""),
+            "following": sql.SQL("true") if after is None else _FOLLOWING,
         }
-        self._values["exclude"] = exclude
+        self._values["exclude"] = list(exclude)
+        if after is not None:
+            self._values.update(after._asdict())
         self._vector = HalfVector(vector)
 
     def method(self) -> Method:
