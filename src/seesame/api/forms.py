@@ -99,8 +99,12 @@ def region_of(form: FormData) -> Region | None:
     written = object_of(field_of(form, "region"), "region")
     if written is None:
         return None
-    numbers = [written.get(name) for name in ("x", "y", "width", "height")]
-    if len(written) != len(numbers) or not all(type(number) in (int, float) for number in numbers):
+    sides = ("x", "y", "width", "height")
+    try:
+        numbers = [float(written[side]) for side in sides if type(written.get(side)) in (int, float)]
+    except OverflowError:
+        numbers = []
+    if not len(numbers) == len(written) == len(sides):
         raise InvalidInput("region", "x, y, width and height, as numbers.")
     return Region(*numbers)
 

@@ -91,7 +91,7 @@ class PartIn(RequestModel):
     def part(self, number: int, region: RegionIn | None) -> Part:
         """From the request, which may give the region for all."""
         region = self.region or (region if self.image is not None else None)
-        return Part(self._subject(f"queries.{number}"), self.weight, region and region.region())
+        return Part(self._subject(f"queries.{number}"), self.weight, region.region() if region is not None else None)
 
     def _subject(self, field: str) -> Subject:
         if self.image is not None:
