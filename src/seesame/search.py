@@ -252,7 +252,8 @@ class Search:
             if answering.degraded_reason is not None:
                 raise
             reason = "clip_indexing" if isinstance(error, NotFound) else reason_of(error)
-            return self._embedded(self._spaces.fallback(reason), wanted)
+            space, _, vector = self._embedded(self._spaces.fallback(reason), wanted)
+            return space, reason, vector
 
     def _compared(self, wanted: _Wanted) -> tuple[Space, Reason | None, Vector]:
         """By vectors that are stored, for which no embedder is needed."""
@@ -284,7 +285,9 @@ class Search:
                     vector = self._stored_vector(answering.space, stored)
             weights.append(part.weight)
             vectors.append(vector)
-        return answering.space, reason, _sum(weights, vectors) if vectors else None
+        if not vectors:
+            return answering.space, "no_text_model", None
+        return answering.space, reason, _sum(weights, vectors)
 
     def _photo_vectors(self, photos: Sequence[bytes]) -> tuple[Space, Reason | None, list[Vector]]:
         answering = self._spaces.answering(max_age_s=_SPACES_AGE_S)

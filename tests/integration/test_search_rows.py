@@ -68,6 +68,7 @@ def _plan(connection: Connection, space: Space, vector: Vector, method: Method) 
         join=sql.SQL(""),
         condition=condition(())[0],
         not_itself=sql.SQL(""),
+        following=sql.SQL("true"),
     )
     values = {"vector": HalfVector(vector), "candidates": 20, "limit": 10, "offset": 0}
     rows = connection.execute(sql.SQL("EXPLAIN ") + statement, values).fetchall()

@@ -118,7 +118,7 @@ def test_the_fallback_answers_while_the_model_downloads_and_then_it_takes_over(
             assert str(answer["space"]).startswith(f"{OWNER_NAME}@")
             assert answer["results"][0]["product_id"] == "blue"  # type: ignore[index]
             words = client.post("/v1/search", json={"queries": [{"text": "blue"}]}).json()
-            assert (words["search"]["method"], words["degraded"], len(words["results"])) == ("exact", False, 5)
+            assert (words["search"]["method"], words["degraded"], len(words["results"])) == ("hybrid", False, 5)
 
             client.put("/v1/products/new", json={})
             client.post("/v1/products/new/images", files={"image": picture("purple")})
