@@ -8,7 +8,7 @@ EXIT ?=
 DEMO_DIR ?= .demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults check bench lock clean
+.PHONY: help demo test fuzz faults check bench lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -19,6 +19,9 @@ demo: $(VENV)/run.stamp ## draw a sample catalogue, search it by a photo, leave 
 
 test: $(VENV)/dev.stamp ## run the tests; what needs more than this machine has is skipped and named
 	@$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(VENV)/dev.stamp ## send the API 50,000 requests made up from its description, good and bad ones (a quarter of an hour)
+	@SEESAME_TEST_FUZZ_CASES=50000 $(BIN)/python -m pytest tests/acceptance/test_fuzz.py $(ARGS)
 
 faults: $(VENV)/dev.stamp ## kill, stop and overload the processes again and again, and print what came of it (half an hour)
 	@SEESAME_TEST_FAULTS=long $(BIN)/python -m pytest tests/faults $(ARGS)

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -203,9 +203,25 @@ class Shop:
 @pytest.fixture(scope="session")
 def shop(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Shop]:
     """A part of the sample catalogue, imported and indexed, and a photo of one of its products."""
-    folder = tmp_path_factory.mktemp("sample")
+    with sample_shop(postgres, tmp_path_factory.mktemp("sample"), cache_dir, every=4) as shop:
+        yield shop
+
+
+@contextmanager
+def sample_shop(
+    postgres: EmbeddedPostgres,
+    folder: Path,
+    cache_dir: Path,
+    *,
+    every: int,
+    prepare: Callable[[Application], None] = lambda application: None,  # noqa: ARG005
+    image_host: str = "",
+) -> Iterator[Shop]:
+    """One in `every` products of the sample catalogue in a running server; `prepare` comes before they are indexed."""
     shown = "UMB-005"
-    plan = [replace(p, pictures=p.pictures[:1]) for p in plan_products(7) if p.number % 4 == 0 or p.product_id == shown]
+    plan = plan_products(7)
+    plan = tuple(replace(p, pictures=p.pictures[:1]) for p in plan if p.number % every == 0 or p.product_id == shown)
+    settings = shop_settings("", folder, cache_dir).model_copy(update={"allowed_image_hosts": image_host})
     (folder / "pictures").mkdir()
     write_csv(folder / "products.csv", plan)
     for product in plan:
@@ -215,9 +231,10 @@ def shop(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, c
             draw_photo(product, sheet, seed=7, background="wood").save(folder / "photo.jpg")
     with (
         copied_database(postgres) as dsn,
-        open_application(shop_settings(dsn, folder, cache_dir)) as application,
+        open_application(settings.model_copy(update={"database_url": SecretStr(dsn)})) as application,
         serving(application) as server,
     ):
+        prepare(application)
         assert application.importer.run(read_records(folder / "products.csv")).errors == []
         application.indexer.run_once(finish=True)
         yield Shop(server.url, folder / "photo.jpg", shown)

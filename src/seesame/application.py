@@ -32,7 +32,8 @@ from seesame.recall import RecallGauge
 from seesame.search import Search
 from seesame.settings import Settings
 from seesame.spaces import Spaces
-from seesame.types import Embedder, Space
+from seesame.statistics import Statistics
+from seesame.types import Embedder, ProductImage, Space
 
 _log = logging.getLogger(__name__)
 
@@ -47,9 +48,11 @@ class Application:
     database: Database
     catalogue: Catalogue
     spaces: Spaces
+    statistics: Statistics
     search: Search
     indexer: Indexer
     importer: Importer
+    fetcher: Fetcher
     cache: VectorCache
     metrics: ShopMetrics
     models: LocalModels
@@ -79,6 +82,17 @@ class Application:
         if self.clip is not None:
             return [link.run_forever for link in self.clip.links]
         return [self.models.look_forever, self.models.fetch_forever]
+
+    def add_image(self, product_id: str, url: str) -> ProductImage:
+        """Adds a picture that lies behind a URL to a product.
+
+        Raises:
+            NotFound: there is no such product.
+            FetchError: it cannot be had from there.
+            ImageError: it cannot be used.
+        """
+        self.catalogue.get(product_id)  # before anything is fetched for it
+        return self.catalogue.add_image(product_id, self.fetcher.fetch(url), name=url)
 
     @contextmanager
     def embedder(self, name: str) -> Iterator[Embedder]:
@@ -158,7 +172,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
     with ExitStack() as stack:
         database = stack.enter_context(open_database(settings))
         migrate(database)
-        pictures = PictureStore(settings.data_dir / "pictures")
+        pictures = PictureStore(settings.data_dir / "pictures", keep_originals=settings.keep_originals)
         catalogue = Catalogue(database, pictures, limits=limits)
         fallback = LocalEmbedder(FallbackModel.load(settings.cache_dir), limits=limits)
         spaces = Spaces(database, fallback)
@@ -199,8 +213,10 @@ def open_application(settings: Settings) -> Iterator[Application]:
             database=database,
             catalogue=catalogue,
             spaces=spaces,
+            statistics=Statistics(catalogue, spaces),
             search=search,
             indexer=indexer,
+            fetcher=fetcher,
             importer=Importer(catalogue, fetcher, limits=limits),
             cache=cache,
             metrics=metrics,

@@ -17,7 +17,7 @@ from seesame.errors import InvalidInput, NotFound, StorageFull
 from seesame.images import ImageLimits, decode, inspect
 from seesame.models.session import default_threads
 from seesame.pictures import STORED_SIDE, PictureStore
-from seesame.types import Clause, Place, Product, ProductImage
+from seesame.types import Clause, ListPlace, Place, Product, ProductImage
 
 _NAMESPACE = UUID("6f1b7f0e-6a0e-5c39-9d0b-5ee5a3e00001")
 _TEXT_LIMITS = {
@@ -35,7 +35,7 @@ _MAX_PRICE = Decimal(10) ** 12
 _PRICE_PLACES = 6
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL takes neither NUL nor half a surrogate pair
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
-_TAKEN = ("/images", "/similar")
+_TAKEN = re.compile(r"/(images|similar|images/[0-9A-Fa-f-]{36})\Z")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
@@ -97,13 +97,23 @@ class Catalogue:
                 raise NotFound("There is no such product.")
             return Listing(found[product_id], tuple(rows.images_of(connection, [product_id])))
 
-    def list(self, clauses: Sequence[Clause] = (), *, limit: int, offset: int = 0) -> tuple[list[Listing], int]:
-        """Products that meet all clauses, the newest first, and how many there are in all."""
+    def list(
+        self, clauses: Sequence[Clause] = (), *, limit: int, offset: int = 0, after: ListPlace | None = None
+    ) -> tuple[list[Listing], int, ListPlace | None]:
+        """Products that meet all clauses, the newest first, how many there are in all, and where the next page begins.
+
+        A page that begins `after` a place has what followed there, whatever was added or deleted meanwhile.
+        """
         with self._database.transaction() as connection:
-            products = rows.list_products(connection, clauses, limit=limit, offset=offset)
+            found = rows.list_products(connection, clauses, limit=limit + 1, offset=offset, after=after)
             total = rows.count_products(connection, clauses)
-            images = rows.images_of(connection, [product.product_id for product in products])
-        return [Listing(p, tuple(i for i in images if i.product_id == p.product_id)) for p in products], total
+            page = found[:limit]
+            images = rows.images_of(connection, [product.product_id for product, _ in page])
+        of_product: dict[str, list[ProductImage]] = {}
+        for image in images:
+            of_product.setdefault(image.product_id, []).append(image)
+        listings = [Listing(product, tuple(of_product.get(product.product_id, ()))) for product, _ in page]
+        return listings, total, page[-1][1] if len(found) > limit else None
 
     def delete(self, product_id: str) -> None:
         """Deletes a product with all that belongs to it.
@@ -120,14 +130,16 @@ class Catalogue:
             rows.delete_product(connection, product_id)
         self.discard(images)
 
-    def add_image(self, product_id: str, data: bytes) -> ProductImage:
+    def add_image(self, product_id: str, data: bytes, *, name: str = UPLOAD) -> ProductImage:
         """Adds a picture to a product; the same bytes again are the same image.
+
+        `name` is the URL that it came from: other bytes from there take its place later.
 
         Raises:
             NotFound: there is no such product.
             ImageError: the picture cannot be used.
         """
-        source = Source(UPLOAD, data)
+        source = Source(name, data)
         known = {image.image_id: image for image in self.get(product_id).images}
         image_id = image_id_of(product_id, source.sha256)
         if image_id in known:
@@ -156,7 +168,14 @@ class Catalogue:
         Raises:
             NotFound: there is none.
         """
-        image = self.image(image_id)
+        return self.bytes_of(self.image(image_id), thumbnail=thumbnail)
+
+    def bytes_of(self, image: ProductImage, *, thumbnail: bool = False) -> bytes:
+        """The stored JPEG of an image that was read before, or a small one.
+
+        Raises:
+            NotFound: it was deleted meanwhile.
+        """
         return self._pictures.thumbnail(image.bytes_ref) if thumbnail else self._pictures.read(image.bytes_ref)
 
     def image(self, image_id: UUID) -> ProductImage:
@@ -213,7 +232,7 @@ class Catalogue:
             width=info.width,
             height=info.height,
             format=info.format,
-            bytes_ref=self._pictures.put(image_id, picture),
+            bytes_ref=self._pictures.put(image_id, picture, source.data),
         )
 
     def publish(
@@ -279,8 +298,8 @@ def check_product(product: Product) -> None:
             check_text(name, value, most)
     if _CONTROL.search(product.product_id):
         raise InvalidInput("product_id", "An id holds no control characters.")
-    if product.product_id.endswith(_TAKEN):
-        raise InvalidInput("product_id", f"An id does not end with {' or '.join(_TAKEN)}: these are paths of the API.")
+    if _TAKEN.search(product.product_id):
+        raise InvalidInput("product_id", "An id does not end as paths of the API do: /images, /similar.")
     if product.price is not None and not _is_price(product.price):
         raise InvalidInput("price", f"A price is a number, zero or more, with at most {_PRICE_PLACES} decimal places.")
     if product.currency is not None and not _CURRENCY.fullmatch(product.currency):

@@ -1,6 +1,7 @@
 """Keeps the models loaded that this process computes with: those of the live spaces, and the one of its settings."""
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -29,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
 _LEAVE_S = 30.0  # longer than any search takes
+_MAX_WANTED = 8  # each of them may be a download of gigabytes
 _RETRY_S = (60, 300, 1800)  # between attempts to download a model; the last repeats
 
 
@@ -99,8 +101,17 @@ class LocalModels:
         return None if folder is None else self._loaded(folder, hub.space_name(model), self._precision)
 
     def ask(self, model: str) -> None:
-        """Lets `fetch_forever` bring a model and register its space by hand."""
+        """Lets `fetch_forever` bring a model and register its space by hand.
+
+        Raises:
+            SpaceConflict: too many are on their way.
+        """
         known = self._wanted.get(model)  # the one of the settings keeps its right to take over by itself
+        if known is None and len(self._wanted) >= _MAX_WANTED:
+            failed = [name for name, wanted in self._wanted.items() if wanted.next_try_at == math.inf]
+            if not failed:
+                raise SpaceConflict(f"{len(self._wanted)} models are on their way. Ask again when one of them is here.")
+            self._wanted.pop(failed[0], None)
         self._wanted[model] = _Wanted(by_hand=known is None or known.by_hand)
 
     def arriving(self) -> dict[str, str | None]:
@@ -131,14 +142,14 @@ class LocalModels:
             self.load(model, by_hand=wanted.by_hand)
         except (ModelNotFound, ModelInvalid, SpaceConflict) as error:
             _log.error("⚠️ %s is not used: %s", model, error)
-            wanted.error, wanted.next_try_at = str(error), float("inf")
+            wanted.error, wanted.next_try_at = str(error), math.inf
         except (ModelUnavailable, DatabaseError, StorageFull) as error:
             wait_s = _RETRY_S[min(wanted.attempts, len(_RETRY_S) - 1)]
             _log.warning("⚠️ %s Next try in %d s.", error, wait_s)
             wanted.error, wanted.next_try_at = str(error), time.monotonic() + wait_s
             wanted.attempts += 1
         else:
-            del self._wanted[model]
+            self._wanted.pop(model, None)
 
     def _download(self, model: str) -> None:
         _log.info("%s is not here yet and is downloaded", model)

@@ -89,6 +89,7 @@ class Settings(_Process):
     clip_url: str | None = Field(default=None, validation_alias="PYTHON_IMAGE_SERVICE_URL")
     clip_timeout_s: float = Field(default=3.0, gt=0, le=60)
     redis_url: SecretStr | None = Field(default=None, validation_alias="REDIS_URL")
+    keep_originals: bool = False
     allowed_image_hosts: str = ""
     exact_memory_mb: int = Field(default=1024, ge=0)
     sample_queries: bool = True

@@ -142,6 +142,13 @@ class Place(NamedTuple):
     source: str
 
 
+class ListPlace(NamedTuple):
+    """Where a product stands in the list of all, the newest first. It outlives the product."""
+
+    created_at: datetime
+    product_id: str
+
+
 class Origin(NamedTuple):
     """Where a model is found again: a curated name, a repository or a folder's path, and which of its files."""
 

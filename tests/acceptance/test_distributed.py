@@ -124,7 +124,7 @@ def _answers(shop: Application) -> dict[str, Any]:
     """What the shop says to every kind of question."""
     photo = picture("blue", spot=3)
     shoes = parse_filter({"category": "shoes", "price": {"lte": 80}})
-    listings, total = shop.catalogue.list(limit=5, offset=2)
+    listings, total, _ = shop.catalogue.list(limit=5, offset=2)
     listings.append(shop.catalogue.get("gold"))
     return {
         "photo": _found(shop.search.find(Photo(photo), Query(limit=5))),

@@ -14,9 +14,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from seesame.application import Application
-from seesame.catalogue import Catalogue, Source
+from seesame.catalogue import Catalogue, Source, check_product
 from seesame.db.pool import Connection, Database
-from seesame.errors import DatabaseUnavailable, NotFound
+from seesame.errors import DatabaseUnavailable, InvalidInput, NotFound
 from seesame.images import ImageLimits
 from seesame.pictures import PictureStore
 from seesame.types import Product
@@ -333,8 +333,16 @@ def test_an_id_with_a_line_break_is_no_other_product(filled: httpx2.Client) -> N
     for method in ("GET", "PUT", "DELETE"):
         assert filled.request(method, "/v1/products/red%0A", json={}).status_code == 404
     assert filled.get("/v1/products/red").json()["title"] == "A red thing"
-    for name in ("a%09b", "a%7F", "a/similar", "a/images"):
+    for name in ("a%09b", "a%7F"):
         _problem(filled.put(f"/v1/products/{name}", json={}), 422, "invalid_input")
+    image = "6f1b7f0e-6a0e-5c39-9d0b-5ee5a3e00001"
+    for name, allowed in (("a/similar", "GET"), ("a/images", "POST"), (f"a/images/{image}", "DELETE")):
+        reply = filled.put(f"/v1/products/{name}", json={})
+        _problem(reply, 405, "method_not_allowed")
+        assert reply.headers["allow"] == allowed
+        with pytest.raises(InvalidInput, match="paths of the API"):
+            check_product(Product(name))
+    assert filled.patch("/v1/products/red").headers["allow"] == "DELETE, GET, PUT"
 
 
 class _Broken:

@@ -2,15 +2,12 @@
 
 import json
 import os
-import random
 import re
 import signal
-import struct
 import subprocess
 import sys
 import threading
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
@@ -20,7 +17,6 @@ import httpx2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from seesame import images
@@ -31,27 +27,14 @@ from seesame.models.clip import ClipModel
 from seesame.models.image_model import ImageModel
 from seesame.settings import ClipSettings
 from seesame.types import Vectors
+from tests import hostile
 from tests.conftest import picture
-from tests.hostile import (
-    CLAIMS,
-    SIGNATURE,
-    bomb,
-    box,
-    chunk,
-    endless_film,
-    jpeg_claiming,
-    jpeg_with,
-    many_scans,
-    overlapping_metadata,
-    photo,
-    png,
-    saved,
-)
+from tests.hostile import bomb, exif, saved
 from tests.hub_server import OWNER_NAME, Hub, serve_hub
 from tests.integration.test_http_server import connect, running
 from tests.models import BAD, WAIT_S, MeanColour, until
 from tests.models import png as plain
-from tests.unit.test_images import exif, quadrants, sidelong
+from tests.unit.test_images import quadrants, sidelong
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 PICTURES = ("landscape", "portrait", "alpha", "small")
@@ -214,7 +197,14 @@ def test_the_type_is_told_by_the_content(service: Service, kind: str) -> None:
 
 def test_a_batch_comes_in_order(service: Service, model: ClipModel) -> None:
     """Each row is of its own picture, in both forms, and a picture that cannot be used has its error there."""
-    sent = [golden("landscape"), b"no picture", golden("portrait"), b"", golden("alpha"), png(30_000, 30_000, b"")]
+    sent = [
+        golden("landscape"),
+        b"no picture",
+        golden("portrait"),
+        b"",
+        golden("alpha"),
+        hostile.png(30_000, 30_000, b""),
+    ]
     expected = {1: "unsupported_format", 3: "image_undecodable", 5: "image_too_large"}
     reply = service.post("/extract-features/batch", files=files(*sent))
     assert reply.status_code == 200
@@ -306,24 +296,7 @@ def test_other_parts_than_one_image(service: Service, names: str) -> None:
     assert reply.json()["errors"][0]["field"] == "image"
 
 
-@pytest.mark.parametrize(
-    ("kind", "body"),
-    [
-        ("multipart/form-data", PART + b"x\r\n--b--\r\n"),
-        ("multipart/form-data; boundary=", PART + b"x\r\n--b--\r\n"),
-        ("multipart/form-data; boundary=c", PART + b"x\r\n--b--\r\n"),
-        ("multipart/form-data; boundary=b", PART + picture()),
-        ("multipart/form-data; boundary=b", PART + picture() + b"\r\n--b"),
-        ("multipart/form-data; boundary=b", b"--b"),
-        ("multipart/form-data; boundary=b", b"nonsense"),
-        ("multipart/form-data; boundary=b", b"--b\r\n" + b"A: a\r\n" * 10_000 + b"\r\nx\r\n--b--\r\n"),
-        ("multipart/form-data; boundary=b", b"--b\r\nA: " + b"a" * 500_000 + b"\r\n\r\nx\r\n--b--\r\n"),
-        ("multipart/form-data; boundary=b", b"preamble" * 100_000 + PART + b"x\r\n--b--\r\n"),
-        ("multipart/form-data; boundary=" + "b" * 5000, b"--" + b"b" * 5000 + b"\r\n"),
-        ("multipart/form-data; boundary=\xff\xfe", b"--\xff\xfe\r\n"),
-    ],
-    ids=count(),
-)
+@pytest.mark.parametrize(("kind", "body"), hostile.NO_FORMS, ids=count())
 @pytest.mark.parametrize("path", ["/extract-features", "/extract-features/batch"])
 def test_what_is_no_form(service: Service, path: str, kind: str, body: bytes) -> None:
     """No boundary, no end, headers without number: refused as soon as that is clear."""
@@ -414,106 +387,10 @@ def test_a_model_without_a_text_tower() -> None:
 # Pictures of strangers
 
 
-def grey16() -> bytes:
-    return saved("PNG", Image.fromarray(np.linspace(0, 65_535, 64, dtype=np.uint16).reshape(8, 8)))
-
-
-def with_alpha(mode: str) -> Image.Image:
-    image = photo().convert("RGBA")
-    image.putalpha(128)
-    return image.quantize() if mode == "P" else image.convert(mode)
-
-
-def animated(kind: str) -> bytes:
-    return saved(kind, photo(), save_all=True, append_images=[Image.new("RGB", (160, 120))] * 3, duration=50)
-
-
-def gif_of_many_frames() -> bytes:
-    return saved("GIF")[:-1] + b",\0\0\0\0\1\0\1\0\0\2\0" * 10_000 + b";"
-
-
-def flipped() -> bytes:
-    """A PNG with a wrong checksum."""
-    data = bytearray(saved("PNG"))
-    data[data.index(b"IDAT") + 30] ^= 1
-    return bytes(data)
-
-
-def exif_loop() -> bytes:
-    entries = struct.pack("<HHII", 0x8769, 4, 1, 8) * 2
-    return saved("JPEG", exif=b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 8))
-
-
-def megapixels(width: int, height: int) -> bytes:
-    return saved("PNG", Image.new("L", (width, height), 90), compress_level=1)
-
-
-UNDECODABLE, UNSUPPORTED, LARGE = (422, "image_undecodable"), (415, "unsupported_format"), (413, "image_too_large")
-HOSTILE: dict[str, tuple[tuple[int, str] | int, Callable[[], bytes]]] = {
-    "header only": (UNDECODABLE, lambda: SIGNATURE + chunk(b"IHDR", struct.pack(">IIBBBBB", 10, 10, 8, 2, 0, 0, 0))),
-    "signature only": (UNDECODABLE, lambda: SIGNATURE),
-    "bad CRC": (UNDECODABLE, flipped),
-    "JPEG cut at 10 %": (UNDECODABLE, lambda: saved("JPEG")[: len(saved("JPEG")) // 10]),
-    "JPEG cut at 50 %": (UNDECODABLE, lambda: saved("JPEG")[: len(saved("JPEG")) // 2]),
-    "JPEG cut at 99 %": (UNDECODABLE, lambda: saved("JPEG")[: len(saved("JPEG")) * 99 // 100]),
-    "random": (UNSUPPORTED, lambda: random.Random(1).randbytes(5000)),
-    "text": (UNSUPPORTED, lambda: b"not a picture at all"),
-    "SVG": (UNSUPPORTED, lambda: b'<?xml version="1.0"?><svg><image href="file:///etc/passwd"/></svg>'),
-    "laughs": (UNSUPPORTED, lambda: b'<!DOCTYPE x [<!ENTITY a "a"><!ENTITY b "&a;&a;">]><svg>&b;</svg>'),
-    "PDF": (UNSUPPORTED, lambda: b"%PDF-1.7\n"),
-    "EPS": (UNSUPPORTED, lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n"),
-    "MSL": (UNSUPPORTED, lambda: b'<?xml version="1.0"?><image><read filename="x.png"/></image>'),
-    "MP4": (UNSUPPORTED, lambda: box(b"ftyp", b"isom\0\0\2\0isomiso2avc1mp41") + box(b"moov", bytes(100))),
-    "PSD": (UNSUPPORTED, lambda: b"8BPS\0\1" + bytes(40)),
-    "FITS": (UNSUPPORTED, lambda: b"SIMPLE  =                    T" + bytes(2850)),
-    "BMP": (UNSUPPORTED, lambda: saved("BMP")),
-    "ICO": (UNSUPPORTED, lambda: saved("ICO", photo((32, 32)))),
-    "TIFF": (UNSUPPORTED, lambda: saved("TIFF")),
-    "JPEG 2000": (UNSUPPORTED, lambda: saved("JPEG2000")),
-    "0 wide": (UNDECODABLE, lambda: png(0, 5, b"")),
-    "2^31 px": (LARGE, lambda: png(2**31 - 1, 2**31 - 1, b"")),
-    "65,535 wide": (LARGE, lambda: png(65_535, 1, b"")),
-    "30,000 squared": (LARGE, lambda: png(30_000, 30_000, bomb(1 << 24))),
-    "huge JPEG": (LARGE, lambda: jpeg_claiming(30_000, 30_000)),
-    **{f"claims, {kind}": (LARGE, lambda make=make: make(20_000, 1)) for kind, make in CLAIMS.items()},  # type: ignore[misc]
-    "huge zTXt": (200, lambda: png(4, 4, zlib.compress(b"\0" * 20), chunk(b"zTXt", b"a\0\0" + bomb(1 << 24)))),
-    "huge iCCP": (200, lambda: png(4, 4, zlib.compress(b"\0" * 20), chunk(b"iCCP", b"a\0\0" + bomb(1 << 24)))),
-    "huge IDAT": (200, lambda: png(4, 4, bomb(1 << 24))),
-    "1 by 1": (200, lambda: saved("PNG", Image.new("RGB", (1, 1), "red"))),
-    "49.9 MP": (200, lambda: megapixels(7071, 7057)),
-    "grey": (200, lambda: saved("JPEG", photo().convert("L"))),
-    "1 bit": (200, lambda: saved("PNG", photo().convert("1"))),
-    "16 bit": (200, grey16),
-    "palette with alpha": (200, lambda: saved("PNG", with_alpha("P"))),
-    "LA": (200, lambda: saved("PNG", with_alpha("LA"))),
-    "RGBA": (200, lambda: saved("WEBP", with_alpha("RGBA"))),
-    "CMYK": (200, lambda: saved("JPEG", photo().convert("CMYK"))),
-    "WebP": (200, lambda: saved("WEBP")),
-    "AVIF": (200, lambda: saved("AVIF")),
-    "HEIC": (200, lambda: saved("HEIC")),
-    **{f"EXIF {n}": (200, lambda n=n: saved("JPEG", exif=exif(n))) for n in (0, 9, 65_535)},  # type: ignore[misc]
-    "EXIF loop": (200, exif_loop),
-    "broken ICC": (200, lambda: jpeg_with((0xE2, b"ICC_PROFILE\0\1\1" + b"garbage"))),
-    "huge ICC": (200, lambda: saved("PNG", icc_profile=b"\xff" * 3_000_000)),
-    "10,000 frames": (200, gif_of_many_frames),
-    "animated WebP": (200, lambda: animated("WEBP")),
-    "APNG": (200, lambda: animated("PNG")),
-    "animated AVIF": (200, lambda: animated("AVIF")),
-    "film": (200, endless_film),
-    "overlapping items": (200, overlapping_metadata),
-    "GIF and HTML": (200, lambda: saved("GIF") + b"<html><script>alert(1)</script></html>"),
-    "JPEG and ZIP": (200, lambda: saved("JPEG") + b"PK\3\4" + bytes(100) + b"PK\5\6" + bytes(18)),
-    "9 MB after the end": (200, lambda: saved("JPEG") + bytes(9_000_000)),
-    "20 MB after the end": ((413, "request_too_large"), lambda: saved("JPEG") + bytes(20_000_000)),
-    "thousands of scans": (UNDECODABLE, lambda: many_scans(5000)),
-    "thousands of comments": (UNDECODABLE, lambda: b"\xff\xd8\xff" + b"\xff\xfe\0\2" * 30_000),
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", hostile.PICTURES)
 def test_hostile_pictures(service: Service, name: str) -> None:
     """Each gets what it must, alone and beside others, and a valid picture afterwards gets its vector."""
-    expected, make = HOSTILE[name]
+    expected, make = hostile.PICTURES[name]
     data = make()
     reply = service.embed(data)
     if isinstance(expected, tuple):

@@ -14,6 +14,7 @@ from psycopg import sql
 
 import seesame.db
 from seesame.db import search, spaces
+from seesame.db.catalogue import _AFTER
 from seesame.db.filters import condition
 from seesame.db.pool import Database
 from seesame.db.statements import statements
@@ -44,6 +45,7 @@ _VALUES = {
     "join": "JOIN seesame.products f USING (product_id)",
     "not_itself": "AND e.product_id <> ALL(%(exclude)s)",
     "following": "(distance, product_id) > (%(distance)s, %(product_id)s)",
+    "after": _AFTER.as_string(),
     "condition": condition(_CLAUSES)[0].as_string(),
 }
 

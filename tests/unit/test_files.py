@@ -23,7 +23,7 @@ def test_a_stored_picture_is_on_the_disk_with_its_name_and_its_folders(
 
     monkeypatch.setattr(os, "fsync", noted)
     folder = tmp_path / "data" / "pictures"
-    ref = PictureStore(folder).put(uuid4(), Image.new("RGB", (8, 8)))
+    ref = PictureStore(folder).put(uuid4(), Image.new("RGB", (8, 8)), b"")
     on_the_way = [path.stat().st_ino for path in (folder / ref, (folder / ref).parent, folder, folder.parent, tmp_path)]
     assert set(on_the_way) <= set(synced)
     assert synced.index(on_the_way[0]) < synced.index(on_the_way[1])  # the content before the name

@@ -13,6 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from seesame.errors import ImageTooLarge
 from seesame.images import ImageInfo, ImageLimits, decode, encode_jpeg, inspect
+from tests.hostile import exif
 
 RED, GREEN, BLUE, YELLOW = (200, 30, 40), (30, 180, 60), (20, 60, 220), (240, 220, 20)
 WHITE = (255, 255, 255)
@@ -38,12 +39,6 @@ def heic(image: Image.Image, **options: object) -> bytes:
     buffer = io.BytesIO()
     pillow_heif.from_pillow(image).save(buffer, quality=95, **options)
     return buffer.getvalue()
-
-
-def exif(orientation: int) -> bytes:
-    tags = Image.Exif()
-    tags[0x0112] = orientation
-    return tags.tobytes()
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:

@@ -9,11 +9,11 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from seesame import __version__
-from seesame.api import routes, search
+from seesame.api import images, routes, search
 from seesame.application import Application
 from seesame.http import problems
 from seesame.http.metrics import RequestMetrics
-from seesame.http.middleware import RequestMiddleware
+from seesame.http.middleware import HeadAsGet, RequestMiddleware
 
 _ENVELOPE_BYTES = 64 * 1024  # what multipart or JSON puts around a picture
 
@@ -36,6 +36,7 @@ def create_app(application: Application) -> FastAPI:
     max_upload_bytes = application.settings.max_upload_bytes
     app.add_middleware(RequestMiddleware, max_body_bytes=max_upload_bytes * 4 // 3 + _ENVELOPE_BYTES)
     app.add_middleware(RequestMetrics, registry=application.metrics.registry)
+    app.add_middleware(HeadAsGet)
 
     static = Path(str(resources.files("seesame").joinpath("web", "static")))
     app.mount("/static", _Revalidated(directory=static), name="static")
@@ -59,9 +60,9 @@ def _described() -> FastAPI:
         summary="Visual search for a product catalogue.",
         docs_url=None,  # its page loads scripts from elsewhere, which the content policy forbids
         redoc_url=None,
-        responses={"4XX": problems.DESCRIBED},
     )
     # Searches first: the path of a product may hold slashes, so it would take theirs.
     app.include_router(search.router)
     app.include_router(routes.router)
+    app.include_router(images.router)
     return app

@@ -5,17 +5,23 @@ import binascii
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData
 from starlette.datastructures import UploadFile as Part
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from seesame.errors import InvalidInput
 from seesame.filters import parse_filter
 from seesame.types import Clause, Region
 
-MAX_FIELD_BYTES = 512 * 1024
+M = TypeVar("M", bound=BaseModel)
+
+_MAX_FIELD_BYTES = 512 * 1024
 _MAX_FIELDS = 20
 
 PICTURE = {"image": {"type": "string", "format": "binary", "description": "A picture of any accepted format."}}
@@ -27,11 +33,47 @@ def multipart(properties: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
+class _Parser(MultiPartParser):
+    """Knows whether the form had its end: of one that was cut off, the last part would be missing without a word."""
+
+    ended = False
+
+    def on_end(self) -> None:
+        """The last boundary came."""
+        self.ended = True
+
+
 @asynccontextmanager
 async def read_form(request: Request) -> AsyncIterator[FormData]:
-    """The parts of a request, which are no more and no larger than any use of them needs."""
-    async with request.form(max_files=2, max_fields=_MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
+    """The parts of a request, which are no more and no larger than any use of them needs.
+
+    Raises:
+        InvalidInput: the body is no form.
+        HTTPException: with 400, it is a broken one.
+    """
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise InvalidInput("image", "One picture is needed, as a file in the part `image` of a multipart form.")
+    parser = _Parser(
+        request.headers, request.stream(), max_files=2, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise HTTPException(400) from error
+    try:
+        if not parser.ended:
+            raise HTTPException(400)
         yield form
+    finally:
+        await form.close()
+
+
+def body_of(model: type[M], body: bytes) -> M:
+    """The JSON body of a request that might have been a form."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError([{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]) from error
 
 
 async def picture_of(form: FormData, known: Mapping[str, Any]) -> bytes:

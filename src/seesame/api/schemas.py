@@ -40,6 +40,12 @@ class ProductIn(RequestModel):
         return Product(product_id=product_id, **self.model_dump() | {"price": self.price})
 
 
+class ImageIn(RequestModel):
+    """A picture that lies elsewhere."""
+
+    url: str = Field(max_length=10_000, examples=["https://images.example/umbrella.jpg"])
+
+
 class ImageOut(BaseModel):
     """A picture of a product. `?size=thumb` behind its URL gives a small one."""
 
@@ -87,6 +93,7 @@ class ProductsOut(BaseModel):
 
     products: list[ListingOut]
     total: int
+    next: str | None = Field(description="The `cursor` of the next page; null where no more follow.")
 
 
 class CategoryOut(BaseModel):
@@ -164,6 +171,7 @@ class StatsOut(BaseModel):
     images: int
     categories: list[CategoryOut]
     spaces: list[SpaceOut]
+    counted_at: datetime
     answers_from: str
     degraded_reason: str | None
 

@@ -18,10 +18,11 @@ from seesame.api.forms import (
     region_of,
     yes_or_no_of,
 )
-from seesame.api.parameters import App, Clauses, FacetNames
+from seesame.api.parameters import App, Clauses, FacetNames, ProductId
 from seesame.api.schemas import Limit, Offset
 from seesame.api.search_schemas import AnswerOut, PhotoId, RegionsIn, RegionsOut, SearchIn
 from seesame.filters import parse_filter
+from seesame.http.problems import described
 from seesame.queries import MAX_LIMIT, MAX_OFFSET, MAX_TEXT, Cursor, LikeProduct, Part, Photo, Query, Words
 
 router = APIRouter(tags=["search"])
@@ -44,10 +45,10 @@ _FORM: dict[str, Any] = PICTURE | {
 }
 
 
-@router.get("/v1/products/{product_id:path}/similar")
+@router.get("/v1/products/{product_id:path}/similar", responses=described(429))
 def similar_products(
     app: App,
-    product_id: str,
+    product_id: ProductId,
     clauses: Clauses,
     facets: FacetNames = None,
     limit: Limit = 10,
@@ -65,7 +66,7 @@ def similar_products(
     return AnswerOut.of(app.search.find(LikeProduct(product_id), query))
 
 
-@router.post("/v1/search/image", openapi_extra=multipart(_FORM))
+@router.post("/v1/search/image", responses=described(429), openapi_extra=multipart(_FORM))
 async def search_by_image(app: App, request: Request) -> AnswerOut:
     """Products that look like the photo in the multipart part `image`."""
     async with read_form(request) as form:
@@ -85,13 +86,13 @@ async def search_by_image(app: App, request: Request) -> AnswerOut:
     return AnswerOut.of(await run_in_threadpool(app.search.find, parts, query))
 
 
-@router.post("/v1/search")
+@router.post("/v1/search", responses=described(404, 429))
 def search(app: App, body: SearchIn) -> AnswerOut:
     """Products that are like pictures, words or products, or like several of them together."""
     return AnswerOut.of(app.search.find(body.parts(), body.query()))
 
 
-@router.post("/v1/search/regions")
+@router.post("/v1/search/regions", responses=described(404, 429))
 def search_regions(app: App, body: RegionsIn) -> RegionsOut:
     """What regions of one picture look like, each for itself."""
     query = Query(parse_filter(body.filter), limit=body.limit)

@@ -34,7 +34,7 @@ _MAX_URL = 10_000
 _EXAMPLE_FILTER = {"category": "dresses", "price": {"lte": 100}, "attributes.color": ["red", "blue"]}
 
 Filter = Annotated[dict[str, Any], Field(default={}, examples=[_EXAMPLE_FILTER])]
-PhotoId = Annotated[str, Field(pattern=f"^{PREFIX}[A-Za-z0-9_-]{{22}}$")]
+PhotoId = Annotated[str, Field(pattern=f"^{PREFIX}[A-Za-z0-9_-]{{22}}$", examples=["q_Zb3kR0vXw9aTq1LmN8sYtA"])]
 
 
 class RegionIn(RequestModel):
@@ -53,7 +53,7 @@ class RegionIn(RequestModel):
 class ImageQuery(RequestModel):
     """A picture: of the catalogue or of an earlier search by its id, behind a URL, or in base64."""
 
-    id: UUID | PhotoId | None = None
+    id: UUID | PhotoId | None = Field(default=None, examples=["8c2e1f5a-3a53-5d0e-9f6b-0e6a4f1c7d21"])
     url: str | None = Field(default=None, max_length=_MAX_URL)
     base64: str | None = None
 

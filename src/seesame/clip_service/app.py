@@ -16,7 +16,7 @@ from seesame.clip_service.routes import ONE_PICTURE, router
 from seesame.clip_service.schemas import MAX_BATCH
 from seesame.http import problems
 from seesame.http.metrics import RequestMetrics
-from seesame.http.middleware import RequestMiddleware
+from seesame.http.middleware import HeadAsGet, RequestMiddleware
 from seesame.models import hub
 from seesame.models.image_model import ImageModel
 from seesame.settings import ClipSettings
@@ -59,6 +59,7 @@ def create_app(settings: ClipSettings, *, model: ImageModel | None = None) -> Fa
     app.add_middleware(Admission, engine=engine, route=single)  # the last of these is the first that a request meets
     app.add_middleware(RequestMiddleware, max_body_bytes=app.state.max_batch_bytes)
     app.add_middleware(RequestMetrics, registry=registry)
+    app.add_middleware(HeadAsGet)
     return app
 
 
@@ -74,7 +75,6 @@ def _described(lifespan: Any = None) -> FastAPI:
         summary="Pictures and words in, unit vectors out.",
         docs_url=None,
         redoc_url=None,
-        responses={"4XX": problems.DESCRIBED, "503": problems.DESCRIBED},
         lifespan=lifespan,
     )
     app.include_router(router)

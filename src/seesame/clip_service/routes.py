@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 
 from seesame.clip_service import uploads
 from seesame.clip_service.engine import Engine
@@ -30,7 +30,7 @@ from seesame.clip_service.schemas import (
 )
 from seesame.errors import EmbedderUnavailable, InvalidInput, ModelInvalid, SeesameError
 from seesame.http.metrics import exposition
-from seesame.http.problems import problem
+from seesame.http.problems import described, problem
 from seesame.models.image_model import ImageModel
 from seesame.types import Vector
 
@@ -72,7 +72,7 @@ _TEXTS = {"requestBody": {"required": True, "content": {"application/json": {"sc
     ONE_PICTURE,
     tags=["features"],
     response_model=FeaturesOut,
-    responses={200: {"content": BINARY}},
+    responses=described(429) | {200: {"content": BINARY}},
     openapi_extra=_ONE,
 )
 async def extract_features(request: Request) -> Response:
@@ -98,7 +98,7 @@ async def extract_features(request: Request) -> Response:
     "/extract-features/batch",
     tags=["features"],
     response_model=ResultsOut,
-    responses={200: {"content": BINARY}},
+    responses=described(429) | {200: {"content": BINARY}},
     openapi_extra=_MANY,
 )
 async def extract_features_batch(request: Request) -> Response:
@@ -123,7 +123,7 @@ async def extract_features_batch(request: Request) -> Response:
     "/extract-text-features",
     tags=["features"],
     response_model=ResultsOut,
-    responses={200: {"content": BINARY}},
+    responses=described(429) | {200: {"content": BINARY}},
     openapi_extra=_TEXTS,
 )
 async def extract_text_features(request: Request) -> Response:
@@ -165,7 +165,7 @@ async def live() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/health/ready", tags=["operation"], response_model=dict[str, str])
+@router.get("/health/ready", tags=["operation"], response_model=dict[str, str], responses=described(503))
 async def ready(request: Request) -> Any:
     """Answers 200 while real inferences succeed."""
     engine: Engine = request.app.state.engine
@@ -174,7 +174,7 @@ async def ready(request: Request) -> Any:
     return problem(503, "draining" if engine.status == "draining" else "not_ready", f"The service is {engine.status}.")
 
 
-@router.get("/metrics", tags=["operation"], response_class=Response)
+@router.get("/metrics", tags=["operation"], response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Metrics for Prometheus."""
     return exposition(request.app.state.registry)

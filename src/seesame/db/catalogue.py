@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from psycopg import errors
+from psycopg import errors, sql
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -13,9 +13,11 @@ from seesame.db.filters import condition
 from seesame.db.pool import Connection, scalar
 from seesame.db.statements import statements
 from seesame.errors import NotFound
-from seesame.types import Clause, Place, Product, ProductImage
+from seesame.types import Clause, ListPlace, Place, Product, ProductImage
 
 _SQL = statements("catalogue")
+
+_AFTER = sql.SQL("f.created_at <= %(created_at)s AND (f.created_at < %(created_at)s OR f.product_id > %(product_id)s)")
 
 
 def upsert_products(connection: Connection, products: Sequence[Product]) -> dict[str, bool]:
@@ -32,12 +34,15 @@ def get_products(connection: Connection, product_ids: Sequence[str]) -> dict[str
         return {product.product_id: product for product in cursor}
 
 
-def list_products(connection: Connection, clauses: Sequence[Clause], *, limit: int, offset: int) -> list[Product]:
-    """Products that meet all clauses, the newest first."""
+def list_products(
+    connection: Connection, clauses: Sequence[Clause], *, limit: int, offset: int, after: ListPlace | None
+) -> list[tuple[Product, ListPlace]]:
+    """Products that meet all clauses, the newest first, each with its place."""
     where, values = condition(clauses)
-    with connection.cursor(row_factory=class_row(Product)) as cursor:
-        statement = _SQL["list_products"].format(condition=where)
-        return cursor.execute(statement, {**values, "limit": limit, "offset": offset}).fetchall()
+    statement = _SQL["list_products"].format(condition=where, after=sql.SQL("true") if after is None else _AFTER)
+    values |= {"limit": limit, "offset": offset} | ({} if after is None else after._asdict())
+    found = connection.execute(statement, values).fetchall()
+    return [(Product(*columns), ListPlace(created_at, columns[0])) for created_at, *columns in found]
 
 
 def count_products(connection: Connection, clauses: Sequence[Clause]) -> int:

@@ -11,11 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seesame.errors import SeesameError
 from seesame.files import room
-from seesame.http.problems import problem, reply_to, unexpected
+from seesame.http.problems import HEALTH, problem, reply_to, unexpected
 from seesame.logs import request_id
-
-HEALTH = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
-"""Paths at which a process is watched."""
 
 BODY_S = 10
 """How long the body of a request may take to arrive, all of it."""
@@ -107,6 +104,18 @@ class RequestMiddleware:
             return message
 
         return bounded
+
+
+class HeadAsGet:
+    """Answers HEAD as GET; the server leaves the body out and keeps its length."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        # A copy: by the method in its own scope the server knows that no body is to be sent.
+        await self._app({**scope, "method": "GET"} if scope.get("method") == "HEAD" else scope, receive, send)
 
 
 async def discard(receive: Receive) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -12,11 +13,14 @@ from pydantic import BaseModel
 from python_multipart.exceptions import FormParserError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from seesame import errors
 from seesame.logs import request_id
 
 _log = logging.getLogger(__name__)
+
+_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
 
 STATUS: dict[type[errors.SeesameError], int] = {
     errors.UnsupportedFormat: 415,
@@ -35,6 +39,9 @@ STATUS: dict[type[errors.SeesameError], int] = {
 }
 
 RETRY_AFTER_S = 2
+
+HEALTH = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+"""Paths at which a process is watched."""
 
 
 class FieldOut(BaseModel):
@@ -56,22 +63,54 @@ class ProblemOut(BaseModel):
     errors: list[FieldOut] = []
 
 
-DESCRIBED: dict[str, Any] = {"description": "A problem, as `application/problem+json`.", "model": ProblemOut}
+_DESCRIBED = {
+    400: "The request cannot be read.",
+    404: "There is no such thing.",
+    409: "Not possible as things are.",
+    413: "The request or its picture is too large.",
+    415: "The body is encoded, or of a kind that is not accepted.",
+    422: "Values that are not allowed; `errors` says which.",
+    429: "Too much is waiting. `Retry-After` says when to come again.",
+    503: "Not possible now, for a fault that may pass. `Retry-After` says when to come again.",
+    507: "There is no room left.",
+}
+
+
+def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The description of problems that an operation has beside those that all of its kind have."""
+    return {status: {"description": _DESCRIBED[status], "model": ProblemOut} for status in statuses}
 
 
 class Described(FastAPI):
-    """An application whose description gives problems the media type that they have."""
+    """An application whose description has the problems that follow from what an operation takes."""
+
+    def __init__(self, **options: Any) -> None:
+        refused = {"description": "The request was refused before it got there.", "model": ProblemOut}
+        super().__init__(responses={"4XX": refused}, **options)
 
     def openapi(self) -> dict[str, Any]:
         """The description."""
-        description = super().openapi()
-        for path in description["paths"].values():
-            for operation in path.values():
-                for status, response in operation["responses"].items():
-                    content = response.get("content", {})
-                    if status[0] in "45" and "application/json" in content:
-                        content["application/problem+json"] = content.pop("application/json")
-        return description
+        if self.openapi_schema is None:
+            for path, operations in super().openapi()["paths"].items():
+                for operation in operations.values():
+                    _describe_problems(path, operation)
+        return super().openapi()
+
+
+def _describe_problems(path: str, operation: dict[str, Any]) -> None:
+    body = "requestBody" in operation
+    where = {parameter["in"] for parameter in operation.get("parameters", ())}
+    follow = {422: body or bool(where), 404: "path" in where, 503: path not in HEALTH}
+    follow |= dict.fromkeys((400, 413, 415, 507), body)
+    responses = operation["responses"]
+    for status, follows in follow.items():
+        if follows:
+            responses.setdefault(str(status), {"description": _DESCRIBED[status], "content": _CONTENT})
+    for status, response in responses.items():
+        content = response.get("content", {})
+        if status[0] in "45" and "application/json" in content:
+            content["application/problem+json"] = content.pop("application/json")
+    operation["responses"] = dict(sorted(responses.items()))
 
 
 def problem(
@@ -135,13 +174,23 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     return problem(422, "invalid_input", "The request holds values that are not allowed.", fields=fields)
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     code = {404: "not_found", 413: "request_too_large"}.get(status, status.phrase.lower().replace(" ", "_"))
     reply = problem(status, code, f"{status.phrase}.")
     reply.headers.update(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        reply.headers["Allow"] = ", ".join(_methods(request))
     return reply
+
+
+def _methods(request: Request) -> Iterator[str]:
+    """The methods of all routes to this path; the router names those of the first."""
+    for method in ("DELETE", "GET", "PATCH", "POST", "PUT"):
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
+            yield method
 
 
 async def _cut_off(_: Request, __: Exception) -> JSONResponse:

@@ -6,9 +6,13 @@ import struct
 from asyncio import TimerHandle
 from dataclasses import dataclass
 from http import HTTPStatus
+from uuid import uuid4
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from seesame.http.problems import problem
+from seesame.logs import request_id
 
 _MAX_HEAD_BYTES = 32 * 1024
 _MIN_READ_BYTES = 16 * 1024  # of a reply, in each `unread_s`
@@ -153,12 +157,23 @@ class ClientProtocol(HttpToolsProtocol):
         too_large = self._framing_bytes > _MAX_HEAD_BYTES
         status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if too_large else HTTPStatus.BAD_REQUEST
         self.logger.info("Refused a request: %s", status.phrase)
-        self.transport.write(
-            f"HTTP/1.1 {status} {status.phrase}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".encode()
-        )
+        self.transport.write(_refusal(status))
         # Closed at once, with bytes of the client unread, the kernel would take this reply back.
         self.transport.write_eof()
         self._close_in(_LINGER_S)
+
+
+def _refusal(status: HTTPStatus) -> bytes:
+    """A problem as it goes over the wire: no request came of it that an application could answer."""
+    current = uuid4().hex
+    token = request_id.set(current)
+    try:
+        reply = problem(status, status.phrase.lower().replace(" ", "_"), f"{status.phrase}.")
+    finally:
+        request_id.reset(token)
+    reply.headers.update({"Connection": "close", "X-Request-ID": current})
+    headers = [name + b": " + value for name, value in reply.raw_headers]
+    return b"\r\n".join([f"HTTP/1.1 {status} {status.phrase}".encode(), *headers, b"", bytes(reply.body)])
 
 
 def limited(limits: ClientLimits) -> type[ClientProtocol]:

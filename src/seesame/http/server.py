@@ -15,7 +15,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seesame.errors import SettingsError
-from seesame.http.middleware import HEALTH
+from seesame.http.problems import HEALTH
 from seesame.http.protocol import ClientLimits, limited
 
 _log = logging.getLogger(__name__)

@@ -20,8 +20,9 @@ SELECT product_id, title, description, category, brand, price, currency, url, at
 FROM seesame.products WHERE product_id = ANY(%(product_ids)s)
 
 -- name: list_products
-SELECT f.product_id, f.title, f.description, f.category, f.brand, f.price, f.currency, f.url, f.attributes
-FROM seesame.products f WHERE {condition}
+SELECT f.created_at,
+    f.product_id, f.title, f.description, f.category, f.brand, f.price, f.currency, f.url, f.attributes
+FROM seesame.products f WHERE {condition} AND {after}
 ORDER BY f.created_at DESC, f.product_id LIMIT %(limit)s OFFSET %(offset)s
 
 -- name: count_products

@@ -1,0 +1,115 @@
+"""Requests of strangers to the shop: forms that are none, bodies that are too deep, names that are traps."""
+
+import base64
+import json
+from itertools import count
+
+import httpx2
+import pytest
+
+from tests.conftest import picture
+from tests.hostile import NO_FORMS
+
+_FORMS = ("/v1/search/image", "/v1/products/a/images")
+_JSON = {"Content-Type": "application/json"}
+_SECRETS = ("Traceback", "Error(", "Exception", ".py", "127.0.0.1", "multipart.", "psycopg", "pydantic", "/tmp")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _product(shared_server: httpx2.Client) -> None:
+    shared_server.put("/v1/products/a", json={}).raise_for_status()
+
+
+def _refused(reply: httpx2.Response, *statuses: int) -> None:
+    assert reply.status_code in statuses, (reply.status_code, reply.text)
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert not any(secret in reply.text for secret in _SECRETS)
+
+
+def _form(filename: bytes, data: bytes) -> bytes:
+    head = b'--b\r\nContent-Disposition: form-data; name="image"; filename="' + filename + b'"\r\n\r\n'
+    return head + data + b"\r\n--b--\r\n"
+
+
+@pytest.mark.parametrize("path", _FORMS)
+@pytest.mark.parametrize(("kind", "body"), NO_FORMS, ids=count())
+def test_what_is_no_form_is_refused(shared_server: httpx2.Client, path: str, kind: str, body: bytes) -> None:
+    """No boundary, no end, headers without number: and a good form succeeds at once afterwards."""
+    _refused(shared_server.post(path, content=body, headers=[(b"Content-Type", kind.encode("latin-1"))]), 400)
+    assert shared_server.post(path, files={"image": picture()}).is_success
+
+
+@pytest.mark.parametrize("path", _FORMS)
+@pytest.mark.parametrize("kind", [None, "application/json", "image/jpeg", "multipart/mixed; boundary=b", "x" * 5_000])
+def test_a_picture_without_a_form_is_refused(shared_server: httpx2.Client, path: str, kind: str | None) -> None:
+    """Whatever it says that it is."""
+    headers = {"Content-Type": kind} if kind else {}
+    _refused(shared_server.post(path, content=picture(), headers=headers), 415, 422)
+
+
+@pytest.mark.parametrize("path", _FORMS)
+@pytest.mark.parametrize(
+    "filename", [b"../../x", b"n" * 3_000, "\u202egpj.exe".encode(), b'\\"', b"c:\\\\x", b"x\x00.jpg", b"\xff\xfe"]
+)
+def test_names_of_files_are_not_used(shared_server: httpx2.Client, path: str, filename: bytes) -> None:
+    """A picture is known by its content; a NUL may be refused."""
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    reply = shared_server.post(path, content=_form(filename, picture()), headers=headers)
+    assert reply.is_success or (b"\x00" in filename and reply.status_code == 400), reply.text
+    assert "gpj.exe" not in reply.text
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-php", "image/png", ""])
+def test_the_type_of_a_part_is_not_believed(shared_server: httpx2.Client, kind: str) -> None:
+    """A JPEG is one whatever it is called."""
+    for path in _FORMS:
+        assert shared_server.post(path, files={"image": ("x", picture(), kind)}).is_success
+
+
+DEEP = {
+    "lists": "[" * 100_000,
+    "closed lists": "[" * 100_000 + "]" * 100_000,
+    "objects": '{"a":' * 100_000,
+    "in a field": '{"attributes": ' + '{"a":' * 100_000 + "1" + "}" * 100_001,
+    "in a filter": '{"queries": [{"text": "a"}], "filter": ' + '{"a":' * 100_000 + "1" + "}" * 100_001,
+    "long number": '{"price": ' + "9" * 1_000_000 + "}",
+    "many keys": json.dumps({f"k{number}": 1 for number in range(100_000)}),
+    "not JSON": '{"title": ',
+    "not text": '{"title": "\udcff"}',
+    "number": "1",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("path", ["PUT /v1/products/deep", "POST /v1/search", "POST /v1/spaces"])
+@pytest.mark.parametrize("name", DEEP)
+def test_json_without_measure_is_refused(shared_server: httpx2.Client, path: str, name: str) -> None:
+    """However deep, long or broken it is."""
+    method, url = path.split()
+    body = DEEP[name].encode("utf-8", "surrogateescape")
+    _refused(shared_server.request(method, url, content=body, headers=_JSON), 400, 422)
+    assert shared_server.get("/v1/products/deep").status_code == 404
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/xml", "multipart/form-data; boundary=b", ""])
+def test_json_of_another_type_is_refused(shared_server: httpx2.Client, kind: str) -> None:
+    """Nothing guesses what it may be."""
+    reply = shared_server.put("/v1/products/typed", content=b"{}", headers={"Content-Type": kind})
+    _refused(reply, 415, 422)
+
+
+def test_a_bomb_in_base64_is_measured_before_it_is_decoded(shared_server: httpx2.Client) -> None:
+    """Within the limit of the body it is no picture, over it too large."""
+    for size, status in ((9_000_000, 415), (14_000_000, 413)):
+        body = {"queries": [{"image": {"base64": base64.b64encode(bytes(size)).decode()}}]}
+        _refused(shared_server.post("/v1/search", json=body), status)
+
+
+def test_the_peer_that_a_header_names_is_nobody(shared_server: httpx2.Client) -> None:
+    """Nothing here trusts X-Forwarded-For and its like: neither replies nor redirects change."""
+    lies = {"X-Forwarded-For": "10.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.test", "Host": "e.x"}
+    for path in ("/static", "/v1/stats", "/v1/products/a/", "/"):
+        reply = shared_server.get(path, headers=lies)
+        assert reply.status_code < 500
+        told = reply.text + str(reply.headers)
+        assert not any(lie in told for lie in ("10.0.0.1", "evil.test"))
