@@ -13,6 +13,7 @@ from starlette.datastructures import UploadFile as Part
 
 from seesame.errors import InvalidInput
 from seesame.filters import parse_filter
+from seesame.queries import Cursor
 from seesame.types import Clause, Region
 
 MAX_FIELD_BYTES = 512 * 1024
@@ -120,6 +121,11 @@ def decoded_of(text: str, field: str) -> bytes:
 def names_of(written: str | None) -> tuple[str, ...]:
     """Names that are parted by commas."""
     return tuple(name.strip() for name in written.split(",")) if written else ()
+
+
+def cursor_of(written: str | None) -> Cursor | None:
+    """Where a page begins; None where nothing says it."""
+    return None if written is None else Cursor.parse(written)
 
 
 def clauses_of(written: str | None) -> tuple[Clause, ...]:
