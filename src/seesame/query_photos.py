@@ -30,7 +30,9 @@ class QueryPhotos:
             return None
         photo_id = PREFIX + secrets.token_urlsafe(16)
         with self._lock:
-            self._put(photo_id, photo)
+            self._sweep()
+            self._photos[photo_id] = photo, self._clock() + self._keep_s
+            self._bytes += len(photo)
             while self._bytes > self._max_bytes:
                 self._drop(next(iter(self._photos)))
         return photo_id
@@ -46,8 +48,8 @@ class QueryPhotos:
             if photo_id not in self._photos:
                 raise NotFound("The photo of that search is no longer kept. Send it again.")
             photo, _ = self._photos[photo_id]
-            self._drop(photo_id)
-            self._put(photo_id, photo)
+            self._photos[photo_id] = photo, self._clock() + self._keep_s
+            self._photos.move_to_end(photo_id)
             return photo
 
     def forget(self, photo_id: str) -> None:
@@ -55,11 +57,6 @@ class QueryPhotos:
         with self._lock:
             if photo_id in self._photos:
                 self._drop(photo_id)
-
-    def _put(self, photo_id: str, photo: bytes) -> None:
-        self._sweep()
-        self._photos[photo_id] = photo, self._clock() + self._keep_s
-        self._bytes += len(photo)
 
     def _sweep(self) -> None:
         """In the order of their last use they end, too."""

@@ -168,8 +168,8 @@ class Search:
         crops = [crop(photo, region, limits=self._limits) for region in regions]
 
         def answers() -> list[Answer]:
-            space, reason, vectors = self._photo_vectors(crops)
-            aims = [_Aim(space, reason, vector, "") for vector in vectors]
+            answering, vectors, _ = self._asked(lambda answering: self._embed(answering, crops))
+            aims = [_Aim(answering.space, answering.degraded_reason, vector, "") for vector in vectors]
             return [self._answer(aim, query, started, photo_id=photo_id) for aim in aims]
 
         found = self._in_fresh_spaces(answers)
@@ -245,29 +245,34 @@ class Search:
         """What all parts make together, in the best space that can be had now; None where only texts are searched."""
         if all(isinstance(part.subject, _Stored) for part in wanted.parts):
             return self._compared(wanted)
+        answering, (reason, vector), failure = self._asked(lambda answering: self._embedded(answering, wanted))
+        return answering.space, failure or reason, vector
+
+    def _asked(self, embed: Callable[[Answering], _T]) -> tuple[Answering, _T, Reason | None]:
+        """What the best embedder gives that can be asked now; if it fails, what the fallback gives, and why."""
         answering = self._spaces.answering(max_age_s=_SPACES_AGE_S)
         try:
-            return self._embedded(answering, wanted)
+            return answering, embed(answering), None
         except (EmbedderError, ModelInvalid, NotFound) as error:
             if answering.degraded_reason is not None:
                 raise
-            reason = "clip_indexing" if isinstance(error, NotFound) else reason_of(error)
-            space, _, vector = self._embedded(self._spaces.fallback(reason), wanted)
-            return space, reason, vector
+            failure: Reason = "clip_indexing" if isinstance(error, NotFound) else reason_of(error)
+            fallback = self._spaces.fallback(failure)
+            return fallback, embed(fallback), failure
 
     def _compared(self, wanted: _Wanted) -> tuple[Space, Reason | None, Vector]:
         """By vectors that are stored, for which no embedder is needed."""
+        weights = [part.weight for part in wanted.parts]
+        subjects = [cast("_Stored", part.subject) for part in wanted.parts]
         for space, reason in self._spaces.comparing(max_age_s=_SPACES_AGE_S):
             try:
-                weights = [part.weight for part in wanted.parts]
-                subjects = [cast("_Stored", part.subject) for part in wanted.parts]
                 vectors = [self._stored_vector(space, subject) for subject in subjects]
             except NotFound:
                 continue
             return space, reason, _sum(weights, vectors)
         raise NotFound("The product has no picture that is indexed yet.")
 
-    def _embedded(self, answering: Answering, wanted: _Wanted) -> tuple[Space, Reason | None, Vector | None]:
+    def _embedded(self, answering: Answering, wanted: _Wanted) -> tuple[Reason | None, Vector | None]:
         reason = answering.degraded_reason
         photos = [part.subject.data for part in wanted.parts if isinstance(part.subject, Photo)]
         of_photos = iter(self._embed(answering, photos))
@@ -286,19 +291,8 @@ class Search:
             weights.append(part.weight)
             vectors.append(vector)
         if not vectors:
-            return answering.space, "no_text_model", None
-        return answering.space, reason, _sum(weights, vectors)
-
-    def _photo_vectors(self, photos: Sequence[bytes]) -> tuple[Space, Reason | None, list[Vector]]:
-        answering = self._spaces.answering(max_age_s=_SPACES_AGE_S)
-        try:
-            vectors = self._embed(answering, photos)
-        except (EmbedderError, ModelInvalid) as error:
-            if answering.degraded_reason is not None:
-                raise
-            answering = self._spaces.fallback(reason_of(error))
-            vectors = self._embed(answering, photos)
-        return answering.space, answering.degraded_reason, vectors
+            return "no_text_model", None
+        return reason, _sum(weights, vectors)
 
     def _embed(self, answering: Answering, photos: Sequence[bytes]) -> list[Vector]:
         """The vectors of photos, from the cache where they are known."""
@@ -361,11 +355,9 @@ class Search:
         """A page, and the fused ranking that it is part of; that is empty where nothing had to be fused."""
         if aim.vector is None:
             page = rows.fulltext(connection, aim.words, query.clauses, limit=query.limit, offset=query.shown)
-            return page, []
-        if not aim.words:
-            return self._nearest(connection, aim.space, aim.vector, query, aim.not_these), []
-        by_words = rows.fulltext(connection, aim.words, query.clauses, limit=_FUSED)
-        if not by_words.hits:
+            return replace(page, hits=rows.illustrated(connection, page.hits)), []
+        by_words = rows.fulltext(connection, aim.words, query.clauses, limit=_FUSED) if aim.words else None
+        if by_words is None or not by_words.hits:
             return self._nearest(connection, aim.space, aim.vector, query, aim.not_these), []
         first = replace(query, limit=_FUSED, offset=0, cursor=None)
         near = self._nearest(connection, aim.space, aim.vector, first, aim.not_these)

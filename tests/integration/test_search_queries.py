@@ -1,9 +1,7 @@
 """Searches over HTTP: regions, several subjects together, words and likeness fused, pages, explanations."""
 
 import base64
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,25 +16,6 @@ from seesame.settings import Settings
 from tests.conftest import picture, served, shop_settings
 
 COLOURS = ["red", "green", "blue", "black", "orange", "purple", "white", "yellow"]
-
-
-class _Host(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/blue.jpg" else 404)
-        self.end_headers()
-        self.wfile.write(picture("blue") if self.path == "/blue.jpg" else b"")
-
-    def log_message(self, *args: object) -> None:
-        """Nothing: the test tells."""
-
-
-@pytest.fixture(scope="module")
-def image_host() -> Iterator[str]:
-    """A host of pictures on this machine."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Host) as host:
-        threading.Thread(target=host.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{host.server_port}"
-        host.shutdown()
 
 
 def _fill(server: httpx2.Client, application: Application) -> None:

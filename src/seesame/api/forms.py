@@ -17,6 +17,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from seesame.errors import InvalidInput
 from seesame.filters import parse_filter
+from seesame.queries import Cursor
 from seesame.types import Clause, Region
 
 M = TypeVar("M", bound=BaseModel)
@@ -162,6 +163,11 @@ def decoded_of(text: str, field: str) -> bytes:
 def names_of(written: str | None) -> tuple[str, ...]:
     """Names that are parted by commas."""
     return tuple(name.strip() for name in written.split(",")) if written else ()
+
+
+def cursor_of(written: str | None) -> Cursor | None:
+    """Where a page begins; None where nothing says it."""
+    return None if written is None else Cursor.parse(written)
 
 
 def clauses_of(written: str | None) -> tuple[Clause, ...]:

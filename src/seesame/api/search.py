@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from seesame.api.forms import (
     PICTURE,
     clauses_of,
+    cursor_of,
     field_of,
     integer_of,
     multipart,
@@ -23,7 +24,7 @@ from seesame.api.schemas import Limit, Offset
 from seesame.api.search_schemas import AnswerOut, PhotoId, RegionsIn, RegionsOut, SearchIn
 from seesame.filters import parse_filter
 from seesame.http.problems import described
-from seesame.queries import MAX_LIMIT, MAX_OFFSET, MAX_TEXT, Cursor, LikeProduct, Part, Photo, Query, Words
+from seesame.queries import MAX_LIMIT, MAX_OFFSET, MAX_TEXT, LikeProduct, Part, Photo, Query, Words
 
 router = APIRouter(tags=["search"])
 
@@ -56,13 +57,7 @@ def similar_products(
     cursor: str | None = None,
 ) -> AnswerOut:
     """Other products that look like this one."""
-    query = Query(
-        clauses,
-        limit=limit,
-        offset=offset,
-        facets=names_of(facets),
-        cursor=Cursor.parse(cursor) if cursor is not None else None,
-    )
+    query = Query(clauses, limit=limit, offset=offset, facets=names_of(facets), cursor=cursor_of(cursor))
     return AnswerOut.of(app.search.find(LikeProduct(product_id), query))
 
 
@@ -71,14 +66,14 @@ async def search_by_image(app: App, request: Request) -> AnswerOut:
     """Products that look like the photo in the multipart part `image`."""
     async with read_form(request) as form:
         photo = Photo(await picture_of(form, _FORM))
-        text, cursor = field_of(form, "text"), field_of(form, "cursor")
+        text = field_of(form, "text")
         parts = [Part(photo, region=region_of(form)), *([Part(Words(text))] if text is not None else [])]
         query = Query(
             clauses_of(field_of(form, "filter")),
             limit=integer_of(form, "limit", 10),
             offset=integer_of(form, "offset", 0),
             facets=names_of(field_of(form, "facets")),
-            cursor=Cursor.parse(cursor) if cursor is not None else None,
+            cursor=cursor_of(field_of(form, "cursor")),
             min_similarity=number_of(form, "min_similarity"),
             hybrid=yes_or_no_of(form, "hybrid", True),
             explain=yes_or_no_of(form, "explain", False),

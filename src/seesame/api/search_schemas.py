@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 from pydantic import BaseModel, Field, model_validator
 
 from seesame.answers import Answer, Explanation, RegionAnswers
-from seesame.api.forms import decoded_of
+from seesame.api.forms import cursor_of, decoded_of
 from seesame.api.schemas import ImageOut, Limit, Offset, ProductOut, RequestModel
 from seesame.filters import parse_filter
 from seesame.queries import (
@@ -15,7 +15,6 @@ from seesame.queries import (
     MAX_PARTS,
     MAX_TEXT,
     MAX_WEIGHT,
-    Cursor,
     EarlierPhoto,
     LikeImage,
     LikeProduct,
@@ -124,7 +123,7 @@ class SearchIn(RequestModel):
             limit=self.limit,
             offset=self.offset,
             facets=tuple(self.facets),
-            cursor=Cursor.parse(self.cursor) if self.cursor is not None else None,
+            cursor=cursor_of(self.cursor),
             min_similarity=self.min_similarity,
             hybrid=self.hybrid,
             explain=self.explain,

@@ -66,13 +66,14 @@ def nearest(
         exclude: products that are not to be found.
     """
     search = _Search(connection, space, vector, clauses, after, exclude)
-    wanted = limit + 1 + (offset if after is None else 0)  # one more tells whether any follow
+    counted_off = offset if after is None else 0
+    wanted = counted_off + limit + 1  # one more tells whether any follow
     method = search.method()
     candidates = 2 * (offset + limit + 1)  # products have several images; more are asked for where that was too few
     while True:
         if method != "exact" and candidates > _MAX_EF_SEARCH:
             method = "exact"
-        rows = search.run(method, candidates=candidates, limit=limit, offset=offset if after is None else 0)
+        rows = search.run(method, candidates=candidates, limit=limit, offset=counted_off)
         ended = rows[0]["images"] < candidates
         if rows[0]["products"] >= wanted or (ended and method == "exact"):
             break
@@ -91,37 +92,45 @@ def nearest(
 
 
 def fulltext(connection: Connection, text: str, clauses: Sequence[Clause], *, limit: int, offset: int = 0) -> Page:
-    """Products whose texts hold the words: those with all of them first, then those with some; each with its first
-    image."""
+    """Products whose texts hold the words: those with all of them first, then those with some. Without their images."""
     where, values = condition(clauses)
     statement = _SQL["fulltext"].format(condition=where)
     with connection.cursor(row_factory=class_row(Product)) as cursor:
         found = cursor.execute(statement, {**values, "text": text, "limit": limit, "offset": offset}).fetchall()
-    images = {image.product_id: image for image in reversed(images_of(connection, [p.product_id for p in found]))}
-    hits = tuple(Hit(product, None, images.get(product.product_id)) for product in found[:limit])
+    hits = tuple(Hit(product, None, None) for product in found[:limit])
     return Page(hits, "fulltext", exhausted=len(found) <= limit, scanned=len(found))
 
 
-def compared(connection: Connection, space: Space, vector: Vector, hits: Sequence[Hit]) -> list[Hit]:
-    """The same products, each with the image that is nearest to `vector` if any has its vector in the space."""
+def illustrated(connection: Connection, hits: Sequence[Hit]) -> tuple[Hit, ...]:
+    """The same products, each with its first image."""
+    return _with_best(connection, hits, {})
+
+
+def compared(connection: Connection, space: Space, vector: Vector, hits: Sequence[Hit]) -> tuple[Hit, ...]:
+    """The same products, each with the image that is nearest to `vector`; the first where none has a vector here."""
+    if not hits:
+        return ()
     product_ids = [hit.product.product_id for hit in hits]
     statement = _SQL["vectors_of_products"].format(embeddings=embeddings_table(space.space_id))
-    best: dict[UUID, float] = {}
-    for _, image_id, numbers in connection.execute(statement, {"product_ids": product_ids}, binary=True):
+    similarities: dict[UUID, float] = {}
+    for image_id, numbers in connection.execute(statement, {"product_ids": product_ids}, binary=True):
         stored = np.asarray(numbers, dtype=np.float32)
-        best[image_id] = float(stored @ vector / np.linalg.norm(stored))
-    nearest: dict[str, ProductImage] = {}
-    for image in images_of(connection, product_ids):
-        known = nearest.get(image.product_id)
-        if image.image_id in best and (known is None or best[image.image_id] > best[known.image_id]):
-            nearest[image.product_id] = image
-    return [_seen(hit, nearest.get(hit.product.product_id), best) for hit in hits]
+        similarities[image_id] = _cosine(float(stored @ vector / np.linalg.norm(stored)))
+    return _with_best(connection, hits, similarities)
 
 
-def _seen(hit: Hit, image: ProductImage | None, similarities: dict[UUID, float]) -> Hit:
-    if image is None:
-        return hit
-    return Hit(hit.product, max(-1.0, min(1.0, similarities[image.image_id])), image)
+def _with_best(connection: Connection, hits: Sequence[Hit], similarities: dict[UUID, float]) -> tuple[Hit, ...]:
+    """With the image of each product that is the most similar, of equals the first."""
+    best: dict[str, ProductImage] = {}
+    for image in images_of(connection, [hit.product.product_id for hit in hits]):
+        known = best.setdefault(image.product_id, image)
+        if similarities.get(image.image_id, -math.inf) > similarities.get(known.image_id, -math.inf):
+            best[image.product_id] = image
+    images = [best.get(hit.product.product_id) for hit in hits]
+    return tuple(
+        Hit(hit.product, similarities.get(image.image_id) if image else None, image)
+        for hit, image in zip(hits, images, strict=True)
+    )
 
 
 def facets(
@@ -254,4 +263,9 @@ def hit(row: dict[str, Any]) -> Hit:
     """A product, its image and their `similarity` from a row that has the columns of both."""
     product = Product(**{name: row[name] for name in _PRODUCT_FIELDS})
     image = ProductImage(**{name: row[name] for name in _IMAGE_FIELDS})
-    return Hit(product, max(-1.0, min(1.0, row["similarity"])), image)
+    return Hit(product, _cosine(row["similarity"]), image)
+
+
+def _cosine(computed: float) -> float:
+    """Within the bounds that rounding may pass."""
+    return max(-1.0, min(1.0, computed))

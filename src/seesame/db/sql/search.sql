@@ -46,7 +46,7 @@ SELECT product_id, title, description, category, brand, price, currency, url, at
 FROM page ORDER BY rank DESC, product_id
 
 -- name: vectors_of_products
-SELECT e.product_id, e.image_id, e.image_embedding::real[] FROM {embeddings} e
+SELECT e.image_id, e.image_embedding::real[] FROM {embeddings} e
 WHERE e.product_id = ANY(%(product_ids)s)
 
 -- name: vector_of_product
