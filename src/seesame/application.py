@@ -21,6 +21,8 @@ from seesame.fetch import Fetcher, FetchPolicy
 from seesame.files import make_folder
 from seesame.importing import Importer
 from seesame.indexing import Indexer
+from seesame.job_runner import JobRunner
+from seesame.jobs import Jobs
 from seesame.local_models import LocalModels
 from seesame.logs import request_id
 from seesame.metrics import ShopMetrics
@@ -33,7 +35,7 @@ from seesame.search import Search
 from seesame.settings import Settings
 from seesame.spaces import Spaces
 from seesame.statistics import Statistics
-from seesame.types import Embedder, ProductImage, Space
+from seesame.types import Embedder, Space
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +54,8 @@ class Application:
     search: Search
     indexer: Indexer
     importer: Importer
-    fetcher: Fetcher
+    jobs: Jobs
+    job_runner: JobRunner
     cache: VectorCache
     metrics: ShopMetrics
     models: LocalModels
@@ -82,17 +85,6 @@ class Application:
         if self.clip is not None:
             return [link.run_forever for link in self.clip.links]
         return [self.models.look_forever, self.models.fetch_forever]
-
-    def add_image(self, product_id: str, url: str) -> ProductImage:
-        """Adds a picture that lies behind a URL to a product.
-
-        Raises:
-            NotFound: there is no such product.
-            FetchError: it cannot be had from there.
-            ImageError: it cannot be used.
-        """
-        self.catalogue.get(product_id)  # before anything is fetched for it
-        return self.catalogue.add_image(product_id, self.fetcher.fetch(url), name=url)
 
     @contextmanager
     def embedder(self, name: str) -> Iterator[Embedder]:
@@ -208,6 +200,9 @@ def open_application(settings: Settings) -> Iterator[Application]:
         )
         indexer = Indexer(database, pictures, spaces, on_batch=metrics.indexed)
         metrics.watch(lambda: cache.counts, spaces.clip_is_available, indexer)
+        importer = Importer(catalogue, fetcher, limits=limits)
+        imports = settings.data_dir / "imports"
+        job_runner = JobRunner(database, catalogue, importer, imports, on_batch=metrics.imported)
         yield Application(
             settings=settings,
             database=database,
@@ -216,8 +211,9 @@ def open_application(settings: Settings) -> Iterator[Application]:
             statistics=Statistics(catalogue, spaces),
             search=search,
             indexer=indexer,
-            fetcher=fetcher,
-            importer=Importer(catalogue, fetcher, limits=limits),
+            importer=importer,
+            jobs=Jobs(database, imports, on_arrival=job_runner.wake),
+            job_runner=job_runner,
             cache=cache,
             metrics=metrics,
             models=models,

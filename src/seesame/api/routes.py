@@ -102,7 +102,7 @@ async def add_image(app: App, product_id: ProductId, request: Request) -> ImageO
     """
     if request.headers.get("content-type", "").lower().startswith("application/json"):
         body = body_of(ImageIn, await request.body())
-        return ImageOut.of(await run_in_threadpool(app.add_image, product_id, body.url))
+        return ImageOut.of(await run_in_threadpool(app.importer.add_image, product_id, body.url))
     async with read_form(request) as form:
         data = await picture_of(form, PICTURE)
     return ImageOut.of(await run_in_threadpool(app.catalogue.add_image, product_id, data))
