@@ -14,13 +14,15 @@ _ORDER = ("put", "post", "get", "delete")
 
 
 _IMAGE, _SPACE = "8c2e1f5a-3a53-5d0e-9f6b-0e6a4f1c7d21", "vit-b-32-laion2b@3f2a9c41"
+_JOB = "0b9e6c1d-5a5f-4f3e-8a57-2f6d1f0a9c34"
 
 
 def known_ids(client: httpx2.Client, product_id: str) -> dict[str, str]:
-    """What stands in a shop for ids that no example can know: an image of a product, and the last space."""
+    """What stands in a shop for ids that no example can know: an image of a product, the last space, and a job."""
     (image, *_) = client.get(f"/v1/products/{product_id}").json()["images"]
     spaces = client.get("/v1/spaces").json()["spaces"]
-    return {_IMAGE: image["id"], _SPACE: spaces[-1]["key"]}
+    job = client.post("/v1/imports", content=b"product_id", headers={"Content-Type": "text/csv"}).json()
+    return {_IMAGE: image["id"], _SPACE: spaces[-1]["key"], _JOB: job["id"]}
 
 
 class NoExample(Exception):
@@ -65,7 +67,8 @@ class Operation:
             if kind == "application/json":
                 yield {"json": example}
             elif kind == _FORM:
-                files = {name: value for name, value in example.items() if isinstance(value, bytes)}
+                types = {name: encoding["contentType"] for name, encoding in media.get("encoding", {}).items()}
+                files = {n: (n, v, types.get(n)) for n, v in example.items() if n in types or isinstance(v, bytes)}
                 yield {"files": files, "data": {n: str(v) for n, v in example.items() if n not in files}}
             else:
                 yield {"content": example, "headers": {"Content-Type": kind}}

@@ -47,7 +47,9 @@ class RetryIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    product_id: str | None = Field(default=None, max_length=200, description="Of this product alone; all without it.")
+    product_id: str | None = Field(
+        default=None, max_length=200, description="Of this product alone; all without it.", examples=["UMB-005"]
+    )
 
 
 class RetriedOut(BaseModel):

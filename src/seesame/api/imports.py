@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -15,6 +15,7 @@ from seesame.api.parameters import App
 from seesame.api.uploads import ReceivedFile, receive_file
 from seesame.db.jobs import Job, LineError
 from seesame.errors import UnsupportedFile
+from seesame.http.problems import described
 from seesame.jobs import MAX_ERRORS, Format
 
 PATH = "/v1/imports"
@@ -32,17 +33,22 @@ _FORMATS: dict[str, Format] = {
     "application/x-ndjson": "jsonl",
     "application/jsonl": "jsonl",
 }
+_CSV = "product_id,title,price,currency,color\nUMB-100,Travel umbrella,19.90,EUR,red\n"
+_JSON_LINES = '{"product_id": "UMB-101", "title": "Golf umbrella", "color": ["red", "white"]}\n'
 _FILE: dict[str, Any] = {"type": "string", "format": "binary"}
+_FORM = {"type": "object", "properties": {"file": _FILE | {"examples": [_CSV]}}, "required": ["file"]}
 _BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "text/csv": {"schema": _FILE},
-            "application/x-ndjson": {"schema": _FILE},
-            "multipart/form-data": {"schema": {"type": "object", "properties": {"file": _FILE}, "required": ["file"]}},
+            "text/csv": {"schema": _FILE, "example": _CSV},
+            "application/x-ndjson": {"schema": _FILE, "example": _JSON_LINES},
+            "multipart/form-data": {"schema": _FORM, "encoding": {"file": {"contentType": "text/csv"}}},
         },
     }
 }
+
+JobId = Annotated[UUID, Path(examples=["0b9e6c1d-5a5f-4f3e-8a57-2f6d1f0a9c34"])]
 
 router = APIRouter(tags=["imports"])
 
@@ -131,7 +137,8 @@ class _Csv(Response):
     PATH,
     status_code=202,
     openapi_extra=_BODY,
-    responses={202: {"headers": {"Location": {"description": "The job.", "schema": {"type": "string"}}}}},
+    responses=described(429)
+    | {202: {"headers": {"Location": {"description": "The job.", "schema": {"type": "string"}}}}},
 )
 async def import_file(
     app: App,
@@ -172,13 +179,13 @@ def list_jobs(
 
 
 @router.get("/v1/jobs/{job_id}")
-def get_job(app: App, job_id: UUID) -> JobOut:
+def get_job(app: App, job_id: JobId) -> JobOut:
     """One job, with its first errors."""
     return _detailed(app, app.jobs.get(job_id))
 
 
 @router.get("/v1/jobs/{job_id}/errors", response_class=_Csv)
-def get_job_errors(app: App, job_id: UUID) -> Response:
+def get_job_errors(app: App, job_id: JobId) -> Response:
     """The errors of a job as CSV: line, product_id, code, message. At most 10,000 are kept."""
     job = app.jobs.get(job_id)
     table = io.StringIO()
@@ -189,7 +196,7 @@ def get_job_errors(app: App, job_id: UUID) -> Response:
 
 
 @router.post("/v1/jobs/{job_id}/cancel")
-def cancel_job(app: App, job_id: UUID) -> JobOut:
+def cancel_job(app: App, job_id: JobId) -> JobOut:
     """Ends a job that waits or runs. What it has imported stays; a job that has ended is left as it is."""
     return _detailed(app, app.jobs.cancel(job_id))
 
