@@ -1,10 +1,8 @@
 """Real parts for the tests: PostgreSQL, models, pictures, a running server."""
 
-import http.server
 import os
 import shutil
 import tempfile
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +29,7 @@ from seesame.images import ImageLimits
 from seesame.models.fallback import FallbackModel
 from seesame.records import read_records
 from seesame.settings import ClipSettings, Settings, WorkerSettings
+from tests.picture_host import picture_host
 from tests.requirements import environment
 
 _TEMPLATE = "seesame_template"
@@ -254,20 +253,6 @@ def picture(colour: str = "red", size: tuple[int, int] = (64, 80), *, format: st
 @pytest.fixture(scope="session")
 def image_host() -> Iterator[str]:
     """A host with two pictures, as `localhost:port`."""
-    pictures = {"/shoe.jpg": picture("orange"), "/blue.jpg": picture("blue")}
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path in pictures else 404)
-            self.end_headers()
-            self.wfile.write(pictures.get(self.path, b""))
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"localhost:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with picture_host() as host:
+        host.pictures |= {"/shoe.jpg": picture("orange"), "/blue.jpg": picture("blue")}
+        yield host.name

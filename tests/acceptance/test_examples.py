@@ -11,25 +11,24 @@ import pytest
 from seesame.application import Application
 from seesame.db.embedded import EmbeddedPostgres
 from tests.conftest import Shop, sample_shop
-from tests.image_host import ImageHost
 from tests.models import until
 from tests.openapi import NoExample, Operation, known_ids, operations
+from tests.picture_host import PictureHost, picture_host
 
 _TESTS = Path(__file__).parents[1]
 _DOCUMENT = json.loads((_TESTS.parent / "docs" / "openapi.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[ImageHost]:
+def host() -> Iterator[PictureHost]:
     """Where pictures lie that examples name."""
-    host = ImageHost()
-    with host.running():
+    with picture_host() as host:
         yield host
 
 
 @pytest.fixture(scope="module")
 def shop(
-    host: ImageHost, postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path
+    host: PictureHost, postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path
 ) -> Iterator[Shop]:
     """A sample catalogue with a space that answers and another that can."""
 
@@ -39,9 +38,9 @@ def shop(
         application.add_space(str(_TESTS / "goldens" / "immich"))
 
     folder = tmp_path_factory.mktemp("sample")
-    options: dict[str, Any] = {"every": 16, "prepare": prepare, "image_host": host.address}
+    options: dict[str, Any] = {"every": 16, "prepare": prepare, "image_host": host.name}
     with sample_shop(postgres, folder, cache_dir, **options) as shop:
-        host.data = shop.photo.read_bytes()
+        host.pictures["/umbrella.jpg"] = shop.photo.read_bytes()
         yield shop
 
 
@@ -53,9 +52,9 @@ def client(shop: Shop) -> Iterator[httpx2.Client]:
 
 
 @pytest.fixture(scope="module")
-def known(host: ImageHost, shop: Shop, client: httpx2.Client) -> dict[str, str]:
+def known(host: PictureHost, shop: Shop, client: httpx2.Client) -> dict[str, str]:
     """What stands here for ids that nobody can know beforehand."""
-    return known_ids(client, shop.photo_product_id) | {"https://images.example/umbrella.jpg": host.url}
+    return known_ids(client, shop.photo_product_id) | {"https://images.example/umbrella.jpg": host.url("/umbrella.jpg")}
 
 
 def _with(known: dict[str, str], value: Any) -> Any:

@@ -3,6 +3,7 @@
 import base64
 import json
 from itertools import count
+from typing import Any
 
 import httpx2
 import pytest
@@ -11,6 +12,7 @@ from tests.conftest import picture
 from tests.hostile import NO_FORMS
 
 _FORMS = ("/v1/search/image", "/v1/products/a/images")
+_TABLE = ("a.csv", b"product_id", "text/csv")
 _JSON = {"Content-Type": "application/json"}
 _SECRETS = ("Traceback", "Error(", "Exception", ".py", "127.0.0.1", "multipart.", "psycopg", "pydantic", "/tmp")
 
@@ -31,12 +33,17 @@ def _form(filename: bytes, data: bytes) -> bytes:
     return head + data + b"\r\n--b--\r\n"
 
 
-@pytest.mark.parametrize("path", _FORMS)
+@pytest.mark.parametrize(
+    ("path", "good"), [*((path, {"image": picture()}) for path in _FORMS), ("/v1/imports", {"file": _TABLE})]
+)
 @pytest.mark.parametrize(("kind", "body"), NO_FORMS, ids=count())
-def test_what_is_no_form_is_refused(shared_server: httpx2.Client, path: str, kind: str, body: bytes) -> None:
+def test_what_is_no_form_is_refused(
+    shared_server: httpx2.Client, path: str, good: dict[str, Any], kind: str, body: bytes
+) -> None:
     """No boundary, no end, headers without number: and a good form succeeds at once afterwards."""
+    body = body.replace(b'name="image"', b'name="%s"' % next(iter(good)).encode())
     _refused(shared_server.post(path, content=body, headers=[(b"Content-Type", kind.encode("latin-1"))]), 400)
-    assert shared_server.post(path, files={"image": picture()}).is_success
+    assert shared_server.post(path, files=good).is_success
 
 
 @pytest.mark.parametrize("path", _FORMS)
@@ -73,7 +80,8 @@ DEEP = {
     "in a field": '{"attributes": ' + '{"a":' * 100_000 + "1" + "}" * 100_001,
     "in a filter": '{"queries": [{"text": "a"}], "filter": ' + '{"a":' * 100_000 + "1" + "}" * 100_001,
     "long number": '{"price": ' + "9" * 1_000_000 + "}",
-    "many keys": json.dumps({f"k{number}": 1 for number in range(100_000)}),
+    "many keys": json.dumps({f"k{number}": 1 for number in range(1_000_000)}),
+    "many values": '{"attributes": {"a": [' + "1," * 1_000_000 + "1]}}",
     "not JSON": '{"title": ',
     "not text": '{"title": "\udcff"}',
     "number": "1",
@@ -87,7 +95,7 @@ def test_json_without_measure_is_refused(shared_server: httpx2.Client, path: str
     """However deep, long or broken it is."""
     method, url = path.split()
     body = DEEP[name].encode("utf-8", "surrogateescape")
-    _refused(shared_server.request(method, url, content=body, headers=_JSON), 400, 422)
+    _refused(shared_server.request(method, url, content=body, headers=_JSON), 400, 413, 422)
     assert shared_server.get("/v1/products/deep").status_code == 404
 
 

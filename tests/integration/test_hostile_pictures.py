@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -17,8 +18,8 @@ from seesame.db.embedded import EmbeddedPostgres
 from seesame.records import read_records
 from tests.conftest import copied_database, picture, served, shop_settings
 from tests.hostile import PICTURES, UNDECODABLE, exif, saved
-from tests.image_host import ImageHost
 from tests.models import until
+from tests.picture_host import PictureHost, picture_host
 from tests.unit.test_images import quadrants, sidelong
 
 _ROWS = PICTURES | {"empty": (UNDECODABLE, lambda: b"")}
@@ -31,7 +32,7 @@ class Ways:
 
     client: httpx2.Client
     application: Application
-    host: ImageHost
+    host: PictureHost
     folder: Path
     open_before: set[str]
 
@@ -60,40 +61,52 @@ class Ways:
         return self._told(self.client.post("/v1/search/regions", json={"image": image, "regions": [whole]}))
 
     def by_url(self, data: bytes) -> tuple[int, str | None]:
-        self.host.data = data
-        return self._told(self.client.post("/v1/search", json={"queries": [{"image": {"url": self.host.url}}]}))
+        return self._told(self.client.post("/v1/search", json={"queries": [{"image": {"url": self._hosted(data)}}]}))
 
     def added_by_url(self, data: bytes) -> tuple[int, str | None]:
-        self.host.data = data
         self.client.put("/v1/products/linked", json={}).raise_for_status()
-        reply = self.client.post("/v1/products/linked/images", json={"url": self.host.url})
+        reply = self.client.post("/v1/products/linked/images", json={"url": self._hosted(data)})
         self.client.delete("/v1/products/linked").raise_for_status()
         return self._told(reply)
 
     def imported(self, data: bytes) -> tuple[int, str | None]:
-        """From a file, beside others of its batch, which are imported."""
+        """From a file of this machine."""
         (self.folder / "x.jpg").write_bytes(data)
-        return self._import("x.jpg")
-
-    def imported_by_url(self, data: bytes) -> tuple[int, str | None]:
-        """From a host that is allowed."""
-        self.host.data = data
-        return self._import(self.host.url)
-
-    def _import(self, place: str) -> tuple[int, str | None]:
-        for name in ("before", "after"):
-            (self.folder / f"{name}.jpg").write_bytes(picture("red", spot=len(name)))
         table = self.folder / "products.csv"
-        table.write_text(f"product_id,image\nbefore,before.jpg\nodd,{place}\nafter,after.jpg\n")
+        table.write_text(self._table("x.jpg"))
         summary = self.application.importer.run(read_records(table))
-        assert summary.images_added == 3 - len(summary.errors)
+        return self._imported([{"code": error.code, "message": error.message} for error in summary.errors])
+
+    def sent_as_an_import(self, data: bytes) -> tuple[int, str | None]:
+        """From a host that is allowed."""
+        table, kind = self._table(self._hosted(data)), {"Content-Type": "text/csv"}
+        job = self.client.post("/v1/imports", content=table, headers=kind).raise_for_status().json()
+        until(lambda: self._job(job).get("ended_at"))
+        return self._imported(self._job(job)["errors"])
+
+    def _job(self, job: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.get(f"/v1/jobs/{job['id']}").raise_for_status().json()
+        return found
+
+    def _table(self, place: str) -> str:
+        good = self._hosted(picture(), "good.jpg")
+        return f"product_id,image\nbefore,{good}\nodd,{place}\nafter,{good}\n"
+
+    def _imported(self, errors: list[dict[str, Any]]) -> tuple[int, str | None]:
+        """The others of its batch are there."""
+        pictures = {}
         for product_id in ("before", "odd", "after"):
-            self.application.catalogue.delete(product_id)
-        if not summary.errors:
+            pictures[product_id] = self.client.get(f"/v1/products/{product_id}").json()["images"]
+            self.client.delete(f"/v1/products/{product_id}").raise_for_status()
+        assert [len(found) for found in pictures.values()] == [1, 1 - len(errors), 1]
+        if not errors:
             return 200, None
-        (error,) = summary.errors
-        assert not any(secret in error.message for secret in _SECRETS)
-        return 422, error.code
+        assert not any(secret in errors[0]["message"] for secret in _SECRETS)
+        return 422, errors[0]["code"]
+
+    def _hosted(self, data: bytes, name: str = "x.jpg") -> str:
+        self.host.pictures[f"/{name}"] = data
+        return self.host.url(f"/{name}")
 
     def _told(self, reply: httpx2.Response) -> tuple[int, str | None]:
         if reply.is_success:
@@ -113,10 +126,9 @@ def _deleted_but_open() -> set[str]:
 @pytest.fixture(scope="module")
 def ways(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Ways]:
     """A shop and a host of pictures that it trusts."""
-    host, folder = ImageHost(), tmp_path_factory.mktemp("ways")
-    with copied_database(postgres) as dsn, host.running():
-        settings = shop_settings(dsn, folder, cache_dir)
-        settings = settings.model_copy(update={"allowed_image_hosts": host.address})
+    folder = tmp_path_factory.mktemp("ways")
+    with copied_database(postgres) as dsn, picture_host() as host:
+        settings = shop_settings(dsn, folder, cache_dir).model_copy(update={"allowed_image_hosts": host.name})
         with open_application(settings) as application, served(application) as client:
             yield Ways(client, application, host, folder, _deleted_but_open())
 
@@ -129,7 +141,7 @@ WAYS: dict[str, Callable[[Ways, bytes], tuple[int, str | None]]] = {
     "added to a product": Ways.added,
     "added by URL": Ways.added_by_url,
     "imported": Ways.imported,
-    "imported by URL": Ways.imported_by_url,
+    "imported by URL": Ways.sent_as_an_import,
 }
 
 
@@ -147,7 +159,7 @@ def test_every_picture_gets_what_it_must_by_every_way(ways: Ways, name: str) -> 
         if code is not None and way.startswith("imported"):
             status = 422  # it is the code that is told
         assert send(ways, data) == (status, code), way
-        assert ways.uploaded(picture()) == (200, None)
+    assert ways.uploaded(picture()) == (200, None)
 
 
 def test_nothing_is_left_of_any_of_them(ways: Ways) -> None:

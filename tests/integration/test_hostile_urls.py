@@ -1,19 +1,17 @@
 """URLs of strangers through every way into the shop: a forbidden one is refused in one and the same words."""
 
+import csv
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from seesame.application import Application, open_application
-from seesame.db.embedded import EmbeddedPostgres
-from seesame.records import read_records
-from tests.conftest import copied_database, served, shop_settings
 from tests.hostile import LOOPBACK, PRIVATE, URLS
+from tests.models import until
 
 Outcome = tuple[int, str, str]
 _fetched: list[Any] = []
@@ -31,16 +29,10 @@ sys.addaudithook(_audit)
 
 
 @pytest.fixture(scope="module")
-def shop(
-    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path
-) -> Iterator[tuple[Application, httpx2.Client, Path]]:
+def shop(shared_server: httpx2.Client) -> httpx2.Client:
     """A shop that trusts no host, with a product to add pictures to."""
-    folder = tmp_path_factory.mktemp("urls")
-    with copied_database(postgres) as dsn:
-        settings = shop_settings(dsn, folder, cache_dir)
-        with open_application(settings) as application, served(application) as client:
-            client.put("/v1/products/a", json={}).raise_for_status()
-            yield application, client, folder
+    shared_server.put("/v1/products/a", json={}).raise_for_status()
+    return shared_server
 
 
 @pytest.fixture
@@ -79,9 +71,9 @@ _FORBIDDEN = [*URLS, *(f"http://{host}/x.jpg" for host in [*LOOPBACK, *PRIVATE])
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("url", _FORBIDDEN, ids=lambda url: repr(url)[:60])
-def test_a_forbidden_url_is_refused(shop: Any, fetched: list[Any], way: str, url: str) -> None:
+def test_a_forbidden_url_is_refused(shop: httpx2.Client, fetched: list[Any], way: str, url: str) -> None:
     """By one body whatever the reason, before any name is looked up."""
-    status, code, detail = WAYS[way](shop[1], url)
+    status, code, detail = WAYS[way](shop, url)
     if code == "invalid_input":  # what no text of a request may hold
         assert status == 422
         assert any(not 0x20 < ord(character) < 0xD800 for character in url) or len(url) > 8_000
@@ -90,32 +82,30 @@ def test_a_forbidden_url_is_refused(shop: Any, fetched: list[Any], way: str, url
     assert fetched == []
 
 
-def test_the_ports_of_the_shop_are_no_way_in(shop: Any) -> None:
+def test_the_ports_of_the_shop_are_no_way_in(shop: httpx2.Client) -> None:
     """Its own API, by name and by address."""
-    _, client, _ = shop
     for host in ("localhost", "127.0.0.1", "[::1]", "0.0.0.0"):
-        url = f"http://{host}:{client.base_url.port}/v1/stats"
+        url = f"http://{host}:{shop.base_url.port}/v1/stats"
         for send in WAYS.values():
-            assert send(client, url)[:2] == (400, "url_not_allowed")
+            assert send(shop, url)[:2] == (400, "url_not_allowed")
 
 
-def test_a_host_that_there_is_not_is_the_remote_sides_failure(shop: Any, fetched: list[Any]) -> None:
+def test_a_host_that_there_is_not_is_the_remote_sides_failure(shop: httpx2.Client, fetched: list[Any]) -> None:
     """422, and nothing of the reason but that; here a name was looked up, as the tests above would have seen."""
     for send in WAYS.values():
-        assert send(shop[1], "http://no-such-host.invalid/x.jpg")[:2] == (422, "fetch_failed")
+        assert send(shop, "http://no-such-host.invalid/x.jpg")[:2] == (422, "fetch_failed")
     assert "no-such-host.invalid" in {looked_up[0] for looked_up in fetched}
 
 
-def test_forbidden_urls_of_an_import_fail_alone(shop: Any, fetched: list[Any]) -> None:
+def test_forbidden_urls_of_an_import_fail_alone(shop: httpx2.Client, fetched: list[Any]) -> None:
     """Each line has its code; the products are there."""
-    application, _, folder = shop
     urls = [url for url in _FORBIDDEN if "://" in url and url.isprintable() and len(url) < 5_000]
-    table = folder / "products.jsonl"
     rows = [{"product_id": f"p{number}", "image": url} for number, url in enumerate(urls)]
-    table.write_text("\n".join(map(json.dumps, rows)))
-    summary = application.importer.run(read_records(table))
-    assert {error.code for error in summary.errors} == {"url_not_allowed"}
-    assert [error.line for error in summary.errors] == list(range(1, len(urls) + 1))
-    assert {error.message for error in summary.errors} == {"This URL is not allowed."}
-    assert summary.products_created == len(urls)
+    kind = {"Content-Type": "application/x-ndjson"}
+    job = shop.post("/v1/imports", content="\n".join(map(json.dumps, rows)), headers=kind).json()
+    until(lambda: shop.get(f"/v1/jobs/{job['id']}").json()["ended_at"])
+    told = list(csv.DictReader(io.StringIO(shop.get(f"/v1/jobs/{job['id']}/errors").text)))
+    assert {(error["code"], error["message"]) for error in told} == {("url_not_allowed", "This URL is not allowed.")}
+    assert sorted(int(error["line"]) for error in told) == list(range(1, len(urls) + 1))
+    assert shop.get(f"/v1/jobs/{job['id']}").json()["counts"]["products_created"] == len(urls)
     assert fetched == []
