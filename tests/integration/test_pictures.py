@@ -70,10 +70,11 @@ def test_nothing_of_an_upload_is_kept_but_its_picture(server: httpx2.Client, app
     served = [server.get(url, params={"size": size}).content for size in ("full", "thumb")]
     kept = [path.read_bytes() for path in _files(application.settings)]
     assert sorted(kept) == sorted(served)
-    for jpeg in served:
+    for jpeg, shown in zip(served, ((640, 480), (400, 300)), strict=True):
         assert _segments(jpeg) <= _PLAIN
         assert b"ecret" not in jpeg
         with Image.open(io.BytesIO(jpeg)) as image:
+            assert image.size == shown
             assert not image.getexif()
             assert "icc_profile" not in image.info
 
@@ -99,6 +100,7 @@ def test_a_picture_is_sent_once(server: httpx2.Client, size: str) -> None:
     first = server.get(url, params={"size": size})
     etag = first.headers["etag"]
     assert etag.startswith('"')
+    assert first.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert first.headers["content-length"] == str(len(first.content))
     head = server.head(url, params={"size": size})
     assert (head.status_code, head.content) == (200, b"")

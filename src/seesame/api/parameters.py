@@ -8,6 +8,7 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from seesame.api.forms import clauses_of
 from seesame.application import Application
+from seesame.queries import MAX_CURSOR
 from seesame.types import Clause
 
 _MAX_FILTER = 16_000  # characters; of a line with more the server would not read the end
@@ -46,6 +47,9 @@ App = Annotated[Application, Depends(_application)]
 Clauses = Annotated[tuple[Clause, ...], Depends(_written_filter)]
 FacetNames = Annotated[
     str | None, Query(max_length=1_000, description="Fields, parted by commas.", examples=["brand,attributes.color"])
+]
+Cursor = Annotated[
+    str | None, Query(max_length=MAX_CURSOR, description="The `next` of an earlier answer: the page that follows it.")
 ]
 ProductId = Annotated[str, Path(examples=["UMB-005"])]
 ImageId = Annotated[UUID, Path(examples=["8c2e1f5a-3a53-5d0e-9f6b-0e6a4f1c7d21"])]

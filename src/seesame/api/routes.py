@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 
-from seesame.api.cursors import Cursor, cursor_of, place_of
+from seesame.api.cursors import place_of, token_of
 from seesame.api.forms import PICTURE, body_of, multipart, picture_of, read_form
-from seesame.api.parameters import App, Clauses, ImageId, ProductId, SpaceKey
+from seesame.api.parameters import App, Clauses, Cursor, ImageId, ProductId, SpaceKey
 from seesame.api.schemas import (
     ActivatedOut,
     ArrivingOut,
@@ -61,7 +61,7 @@ def list_products(
     return ProductsOut(
         products=[ListingOut.of(listing) for listing in listings],
         total=total,
-        next=None if following is None else cursor_of(following),
+        next=None if following is None else token_of(following),
     )
 
 

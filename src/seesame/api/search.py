@@ -19,7 +19,7 @@ from seesame.api.forms import (
     region_of,
     yes_or_no_of,
 )
-from seesame.api.parameters import App, Clauses, FacetNames, ProductId
+from seesame.api.parameters import App, Clauses, Cursor, FacetNames, ProductId
 from seesame.api.schemas import Limit, Offset
 from seesame.api.search_schemas import AnswerOut, PhotoId, RegionsIn, RegionsOut, SearchIn
 from seesame.filters import parse_filter
@@ -54,7 +54,7 @@ def similar_products(
     facets: FacetNames = None,
     limit: Limit = 10,
     offset: Offset = 0,
-    cursor: str | None = None,
+    cursor: Cursor = None,
 ) -> AnswerOut:
     """Other products that look like this one."""
     query = Query(clauses, limit=limit, offset=offset, facets=names_of(facets), cursor=cursor_of(cursor))

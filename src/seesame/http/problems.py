@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from python_multipart.exceptions import FormParserError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.routing import Match
+from starlette.routing import Match, Route
 
 from seesame import errors
 from seesame.logs import request_id
@@ -183,15 +183,15 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     reply = problem(status, code, f"{status.phrase}.")
     reply.headers.update(error.headers or {})
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        reply.headers["Allow"] = ", ".join(_methods(request))
+        reply.headers["Allow"] = ", ".join(_methods(request)) or "GET"  # static files are no route
     return reply
 
 
 def _methods(request: Request) -> Iterator[str]:
     """The methods of all routes to this path; the router names those of the first."""
+    routes = [route for route in request.app.router.routes if isinstance(route, Route)]
     for method in ("DELETE", "GET", "PATCH", "POST", "PUT"):
-        scope = {**request.scope, "method": method}
-        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes):
             yield method
 
 
