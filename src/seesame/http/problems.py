@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from python_multipart.exceptions import FormParserError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.routing import Match, Route
+from starlette.routing import Match, Mount
 
 from seesame import errors
 from seesame.logs import request_id
@@ -189,7 +189,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 def _methods(request: Request) -> Iterator[str]:
     """The methods of all routes to this path; the router names those of the first."""
-    routes = [route for route in request.app.router.routes if isinstance(route, Route)]
+    routes = [route for route in request.app.router.routes if not isinstance(route, Mount)]
     for method in ("DELETE", "GET", "PATCH", "POST", "PUT"):
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes):
             yield method
