@@ -35,7 +35,7 @@ _CHECKS = (
 
 def _description(shop: Shop) -> str:
     """The description that the server gives, with examples that are there."""
-    with httpx2.Client(base_url=shop.url) as client:
+    with httpx2.Client(base_url=shop.url, timeout=30) as client:
         document = client.get("/openapi.json").text
         for example, known in known_ids(client, shop.photo_product_id).items():
             document = document.replace(example, known)
@@ -71,7 +71,7 @@ def test_every_answer_is_as_it_is_described(postgres: EmbeddedPostgres, tmp_path
             text=True,
             check=False,
         )
-        assert httpx2.get(f"{shop.url}/health/ready").status_code == 200
+        assert httpx2.get(f"{shop.url}/health/ready", timeout=30).status_code == 200
     assert done.returncode == 0, "\n".join(line[:300] for line in (done.stdout + done.stderr).splitlines())
     found = json.loads(report.read_text())
     assert found["test_cases"]["generated"] >= _CASES

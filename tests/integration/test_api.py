@@ -307,6 +307,15 @@ class _Broken:
         raise RuntimeError("secret detail")
 
 
+def test_only_so_many_models_are_asked_for(server: httpx2.Client) -> None:
+    """Each may be a download of gigabytes. One that is on its way may be asked for again."""
+    names = [f"owner/name{number}" for number in range(9)]
+    statuses = [server.post("/v1/spaces", json={"model": name}).status_code for name in names]
+    assert statuses[:2] == [202, 202]
+    assert statuses[-1] == 409
+    assert server.post("/v1/spaces", json={"model": names[0]}).status_code == 202
+
+
 def test_a_fault_of_ours_is_a_problem_too(application: Application, caplog: pytest.LogCaptureFixture) -> None:
     """500 with an id and no detail; the log has it, once."""
     with served(replace(application, search=_Broken())) as client:  # type: ignore[arg-type]
