@@ -48,6 +48,10 @@ class _Jpeg(Response):
     media_type = "image/jpeg"
 
 
+_PICTURE_HEADERS = {
+    "Cache-Control": "public, max-age=31536000, immutable",
+    "Cross-Origin-Resource-Policy": "cross-origin",  # for the widget in a page that is isolated from other origins
+}
 _MAX_FIELDS = 20
 _MAX_FIELD_BYTES = 512 * 1024
 
@@ -143,7 +147,7 @@ async def add_image(app: App, product_id: str, request: Request) -> ImageOut:
 def get_picture(app: App, image_id: UUID, size: Literal["full", "thumb"] = "full") -> Response:
     """A picture as JPEG; it never changes."""
     data = app.catalogue.picture(image_id, thumbnail=size == "thumb")
-    return _Jpeg(data, headers={"Cache-Control": "public, max-age=31536000, immutable"})
+    return _Jpeg(data, headers=_PICTURE_HEADERS)
 
 
 @router.post("/v1/search/image", tags=["search"], openapi_extra=_multipart(_SEARCH_FORM))
