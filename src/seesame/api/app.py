@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from seesame import __version__
-from seesame.api.routes import router
+from seesame.api import routes, search
 from seesame.application import Application
 from seesame.http import problems
 from seesame.http.cross_origin import SharedSearch
@@ -79,5 +79,7 @@ def _described() -> FastAPI:
         redoc_url=None,
         responses={"4XX": problems.DESCRIBED},
     )
-    app.include_router(router)
+    # Searches first: the path of a product may hold slashes, so it would take theirs.
+    app.include_router(search.router)
+    app.include_router(routes.router)
     return app
