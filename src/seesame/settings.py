@@ -93,6 +93,7 @@ class Settings(_Process):
     redis_url: SecretStr | None = Field(default=None, validation_alias="REDIS_URL")
     allowed_image_hosts: str = ""
     cors_origins: str = ""
+    max_import_bytes: int = Field(default=100 * 1024 * 1024, ge=1024)
     exact_memory_mb: int = Field(default=1024, ge=0)
     sample_queries: bool = True
     query_photos_mb: int = Field(default=64, ge=0)
