@@ -6,11 +6,11 @@ from collections.abc import Collection
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_SEARCHES = re.compile(r"/v1/search(/.*)?|/v1/products/.+/similar")
+_SHARED = re.compile(r"/v1/search(/.*)?|/v1/products/.+/similar|/v1/images/[^/]+")
 
 
 class SharedSearch:
-    """Lets pages of these origins (`*`: of all) search and read the answers, without cookies.
+    """Lets pages of these origins (`*`: of all) search and read answers and their pictures, without cookies.
 
     It stands before what refuses a request, so that a page can read why.
     """
@@ -20,12 +20,12 @@ class SharedSearch:
         self._shared = CORSMiddleware(
             app,
             allow_origins=origins,
-            allow_methods=("GET", "POST", "DELETE"),
+            allow_methods=("GET", "POST"),  # not PUT or DELETE: a product may be called `a/similar`
             allow_headers=("X-Request-ID",),
             expose_headers=("X-Request-ID", "Retry-After"),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
-        shared = scope["type"] == "http" and _SEARCHES.fullmatch(scope["path"])
+        shared = scope["type"] == "http" and _SHARED.fullmatch(scope["path"])
         await (self._shared if shared else self._app)(scope, receive, send)
