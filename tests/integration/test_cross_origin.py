@@ -10,8 +10,19 @@ from seesame.settings import Settings
 from tests.conftest import picture, served
 
 _SHOP = "https://www.shop.example"
-_SEARCHES = ("/v1/search", "/v1/search/image", "/v1/products/a/b/similar")
-_REST = ("/v1/products/a", "/v1/products", "/v1/stats", "/v1/spaces", "/metrics", "/v1/searches")
+_SEARCHES = ("/v1/search", "/v1/search/image", "/v1/search/regions", "/v1/products/a/b/similar")
+_SHARED = (*_SEARCHES, "/v1/images/00000000-0000-0000-0000-000000000000")
+_REST = (
+    "/v1/products",
+    "/v1/products/a",
+    "/v1/products/a/images",
+    "/v1/imports",
+    "/v1/stats",
+    "/v1/spaces",
+    "/v1/searches",
+    "/metrics",
+    "/",
+)
 
 
 @pytest.fixture
@@ -36,7 +47,7 @@ def open_to_all(settings: Settings) -> Iterator[httpx2.Client]:
 
 def test_nothing_is_shared_by_default(server: httpx2.Client) -> None:
     """Without the setting no page of another origin may read or ask first."""
-    for path in _SEARCHES:
+    for path in _SHARED:
         assert _shared_with(server.get(path, headers={"Origin": _SHOP})) is None
         assert _shared_with(_preflight(server, path, _SHOP)) is None
 
@@ -45,14 +56,21 @@ def test_the_shop_may_search_and_nobody_else(sharing: httpx2.Client) -> None:
     """The named origin, letter by letter, reads answers of the search and may ask for JSON; others may not."""
     asked = sharing.post("/v1/search", json={"queries": [{"text": "red"}]}, headers={"Origin": _SHOP})
     assert (asked.status_code, _shared_with(asked)) == (200, _SHOP)
-    assert "Origin" in asked.headers["vary"]
-    for path in _SEARCHES:
+    for path in _SHARED:
         first = _preflight(sharing, path, _SHOP)
         assert (first.status_code, _shared_with(first)) == (200, _SHOP)
         assert "access-control-allow-credentials" not in first.headers
         for other in ("https://shop.example", f"{_SHOP}.evil.example", "http://www.shop.example", "null"):
             assert _shared_with(_preflight(sharing, path, other)) is None
             assert _shared_with(sharing.get(path, headers={"Origin": other})) is None
+
+
+def test_what_is_kept_of_an_answer_serves_one_origin(sharing: httpx2.Client) -> None:
+    """Caches keep an answer to a plain request, to the shop's page and to another's apart."""
+    for path in _SHARED:
+        for origin in ({}, {"Origin": _SHOP}, {"Origin": "https://other.example"}):
+            assert sharing.get(path, headers=origin).headers["vary"] == "Origin"
+        assert "Origin" in _preflight(sharing, path, _SHOP).headers["vary"].split(", ")
 
 
 def test_the_rest_of_the_api_is_never_shared(sharing: httpx2.Client, open_to_all: httpx2.Client) -> None:
@@ -62,6 +80,9 @@ def test_the_rest_of_the_api_is_never_shared(sharing: httpx2.Client, open_to_all
             assert _shared_with(client.get(path, headers={"Origin": _SHOP})) is None
             for method in ("GET", "PUT", "DELETE"):
                 assert _shared_with(_preflight(client, path, _SHOP, method=method)) is None
+        for path in _SHARED:  # a product may be called as a search ends
+            for method in ("PUT", "DELETE"):
+                assert _preflight(client, path, _SHOP, method=method).status_code == 400
 
 
 def test_all_pages_search_without_cookies(open_to_all: httpx2.Client) -> None:

@@ -25,7 +25,7 @@ const TEXTS = {
     found: "Products: {count}",
     far: "Nothing here looks much like it. These come closest.",
     none: "Nothing found. Try another photo, or other words.",
-    busy: "Many people are searching right now.",
+    busy: "The search is busy right now.",
     large: "This photo is too large. Try a smaller one.",
     unreadable: "This photo cannot be read. Try another one.",
     unreachable: "The search cannot be reached. Check the connection.",
@@ -45,7 +45,7 @@ const TEXTS = {
     found: "Produkte: {count}",
     far: "Wirklich ähnlich ist nichts. Das kommt am nächsten.",
     none: "Nichts gefunden. Vielleicht hilft ein anderes Foto oder Wort.",
-    busy: "Gerade suchen viele.",
+    busy: "Die Suche ist gerade ausgelastet.",
     large: "Dieses Foto ist zu groß. Bitte ein kleineres nehmen.",
     unreadable: "Dieses Foto ist nicht lesbar. Bitte ein anderes nehmen.",
     unreachable: "Die Suche ist nicht erreichbar. Bitte die Verbindung prüfen.",
@@ -69,7 +69,7 @@ button { cursor: pointer; }
 .over { outline: 3px dashed var(--seesame-accent, #f2b632); outline-offset: 6px; }
 .box :is(button, input) { min-height: 48px; padding: 0 16px; font-size: max(16px, 1em); white-space: nowrap;
   border: 1px solid color-mix(in srgb, currentcolor 55%, transparent); }
-.input { flex: 1; min-width: 0; }
+.input { flex: 1; width: 0; min-width: 0; }
 .input::placeholder { color: inherit; opacity: .75; }
 .photo, .camera { display: flex; flex: 1; align-items: center; justify-content: center; gap: 8px; }
 .photo::before { content: ""; width: 24px; height: 24px; background: currentcolor;
@@ -82,7 +82,8 @@ button { cursor: pointer; }
 .preview { width: 44px; height: 44px; object-fit: cover; }
 .status { outline: 0; }
 .retry { padding: 8px 16px; }
-.clear, .similar { position: relative; margin-top: auto; min-height: 28px; font-size: .875em; text-decoration: underline; }
+.clear, .similar { position: relative; min-height: 28px; font-size: .875em; text-decoration: underline; }
+.similar { margin-top: auto; }
 .results { display: grid; padding: 0; list-style: none; gap: calc(var(--seesame-gap, 16px) * 1.5) var(--seesame-gap, 16px);
   grid-template-columns: repeat(auto-fill, minmax(min(var(--seesame-card-width, 180px), 42%), 1fr)); }
 .card { position: relative; display: flex; flex-direction: column; align-items: start; min-width: 0; }
