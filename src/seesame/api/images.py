@@ -10,6 +10,11 @@ from seesame.http.revalidation import revalidated
 
 router = APIRouter()
 
+_HEADERS = {
+    "Cache-Control": "public, max-age=31536000, immutable",
+    "Cross-Origin-Resource-Policy": "cross-origin",  # for the widget in a page that is isolated from other origins
+}
+
 
 class _Jpeg(Response):
     media_type = "image/jpeg"
@@ -36,5 +41,5 @@ def get_picture(
         version,
         lambda: app.catalogue.bytes_of(image, thumbnail=size == "thumb"),
         media_type="image/jpeg",
-        cache_control="public, max-age=31536000, immutable",
+        headers=_HEADERS,
     )

@@ -75,7 +75,9 @@ def get_product(app: App, request: Request, product_id: ProductId) -> Response:
     """One product with its pictures."""
     body = ListingOut.of(app.catalogue.get(product_id)).model_dump_json().encode()
     version = blake2b(body, digest_size=16).hexdigest()
-    return revalidated(request, version, lambda: body, media_type="application/json", cache_control="no-cache")
+    return revalidated(
+        request, version, lambda: body, media_type="application/json", headers={"Cache-Control": "no-cache"}
+    )
 
 
 @router.delete("/v1/products/{product_id:path}/images/{image_id}", tags=["catalogue"], status_code=204)
