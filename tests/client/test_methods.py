@@ -1,4 +1,4 @@
-"""What the methods send and read where the server of today has no such route yet: to the letter of the API."""
+"""How the methods go on: jobs that are waited for, lists of many pages, and searches of several queries."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 
 from seesame_client import Client, DeadlineExceeded, JobFailed, Query, Region
 from tests.client.conftest import Connect
-from tests.client.scripted import Server, reply, value
+from tests.client.scripted import Server, value
 
 IMAGE = {"id": "i", "url": "/v1/images/i", "width": 4, "height": 3}
 ANSWER = {"query_id": "1", "space": "s", "search": {"method": "hnsw", "exhausted": False}, "results": []}
@@ -108,46 +108,9 @@ def test_a_server_that_gives_cursors_is_asked_by_them(client: Client, scripted: 
     assert scripted.asked[-1].params == {"limit": "200", "cursor": "c3"}
 
 
-def test_jobs_are_cancelled_and_failures_retried(client: Client, scripted: Server, tmp_path: Any) -> None:
-    """And all errors of a job become a file."""
-    scripted.script = [
-        value(job("cancelled", 4)),
-        value({"retried": 7}),
-        value({"retried": 1}),
-        reply(200, b"line\n3\n"),
-    ]
-    assert client.cancel_job("j").is_over
-    assert client.retry_failures().retried == 7
-    assert client.retry_failures("SKU-9").retried == 1
-    assert client.save_job_errors("j", tmp_path / "errors.csv").read_text() == "line\n3\n"
-    assert [(asked.method, asked.target) for asked in scripted.asked] == [
-        ("POST", "/v1/jobs/j/cancel"),
-        ("POST", "/v1/failures/retry"),
-        ("POST", "/v1/failures/retry"),
-        ("GET", "/v1/jobs/j/errors"),
-    ]
-    assert [asked.json for asked in scripted.asked[1:3]] == [{}, {"product_id": "SKU-9"}]
-
-
-def test_duplicates_are_listed(client: Client, scripted: Server) -> None:
-    """Also where the server does not know how many there are."""
-    image = {"product_id": "SKU-9", "title": "A boot", "image": IMAGE, "distance": 2, "similarity": None}
-    group = {"kind": "near", "images": [image, image]}
-    scripted.script = [
-        value({"groups": [group] * 200, "total": None}),
-        value({"groups": [group], "total": None}),
-        value({"placeholders": [{"image": IMAGE, "products": 40, "reason": "many"}]}),
-    ]
-    groups = list(client.duplicates(kind="near", product_id="SKU-9"))
-    assert len(groups) == 201
-    assert groups[0].images[0].distance == 2
-    assert scripted.asked[1].params == {"limit": "200", "offset": "200", "kind": "near", "product_id": "SKU-9"}
-    assert client.placeholders().placeholders[0].products == 40
-
-
 def test_several_queries_are_one_search(client: Client, scripted: Server) -> None:
     """Each with its weight and its part of the picture; what is not said is left to the server."""
-    scripted.always = value(ANSWER | {"image_id": "q_1", "good_match": False})
+    scripted.always = value(ANSWER | {"image_id": "q_1"})
     box = Region(0.1, 0.2, 0.5, 0.5)
     answer = client.search(
         Query.photo(b"photo", region=box),
@@ -161,7 +124,7 @@ def test_several_queries_are_one_search(client: Client, scripted: Server) -> Non
         explain=True,
         hybrid=False,
     )
-    assert (answer.image_id, answer.good_match) == ("q_1", False)
+    assert answer.image_id == "q_1"
     assert scripted.asked[0].json == {
         "queries": [
             {"image": {"base64": "cGhvdG8="}, "region": {"x": 0.1, "y": 0.2, "width": 0.5, "height": 0.5}},
@@ -178,24 +141,8 @@ def test_several_queries_are_one_search(client: Client, scripted: Server) -> Non
     }
 
 
-def test_regions_are_searched_each_by_itself(client: Client, scripted: Server) -> None:
-    """Those that are named, or those that the server proposes."""
-    box = {"x": 0.0, "y": 0.0, "width": 1.0, "height": 0.5}
-    found = {"image_id": "q_1", "took_ms": 1, "degraded": False, "degraded_reason": None, "space": "s",
-             "regions": [{"region": box, "results": []}]}  # fmt: skip
-    scripted.always = value(found)
-    assert client.search_regions(Query.photo(b"photo")).regions[0].region == Region(**box)
-    client.search_regions(Query.image("q_1"), [Region(**box)], limit=2, filter={"brand": "x"})
-    image = {"base64": "cGhvdG8="}
-    assert scripted.asked[0].json == {"image": image, "limit": 5}
-    assert scripted.asked[1].json == {
-        "image": {"id": "q_1"},
-        "regions": [box],
-        "limit": 2,
-        "filter": {"brand": "x"},
-    }
+def test_parts_are_of_a_picture(client: Client, scripted: Server) -> None:
+    """Words have none."""
     with pytest.raises(ValueError, match="image is needed"):
-        client.search_regions(Query.text("red"))
-    scripted.always = reply(204)
-    client.forget_photo("q_1")
-    assert (scripted.asked[-1].method, scripted.asked[-1].path) == ("DELETE", "/v1/search/images/q_1")
+        client.search_regions(Query.text("red"), [Region(0, 0, 1, 1)])
+    assert scripted.asked == []

@@ -1,18 +1,34 @@
 """Both clients against a real server with a real database."""
 
 import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from seesame.application import Application
+from seesame.application import Application, open_application
 from seesame.cli.serve import serving
-from seesame_client import AsyncClipClient, Client, ClipClient, InvalidRequest, NotFound, Query, Region
+from seesame.settings import Settings
+from seesame_client import (
+    AsyncClipClient,
+    Client,
+    ClipClient,
+    InvalidRequest,
+    Job,
+    JobFailed,
+    NotFound,
+    Query,
+    Region,
+)
 from seesame_client.queries import Photo
 from tests.client.conftest import Connect
 from tests.conftest import Shop, picture
 from tests.integration.test_clip_service import serving as serving_clip
+from tests.picture_host import PictureHost, picture_host
 
 
 @pytest.fixture
@@ -137,9 +153,95 @@ def test_a_catalogue_is_kept(connect: Connect, application: Application, tmp_pat
         assert list(client.products()) == []
 
 
-async def _features_async(url: str, photo: bytes) -> object:
+@dataclass(frozen=True)
+class Filling:
+    """An empty shop, and the host that its pictures come from."""
+
+    url: str
+    host: PictureHost
+    application: Application
+
+
+@pytest.fixture
+def filling(settings: Settings) -> Iterator[Filling]:
+    """A shop that may fetch from the host."""
+    with (
+        picture_host() as host,
+        open_application(settings.model_copy(update={"allowed_image_hosts": host.name})) as application,
+        serving(application) as server,
+    ):
+        yield Filling(server.url, host, application)
+
+
+def _ended(client: Client, job: Job) -> Job:
+    return client.wait_for_job(job.id, every_s=0.02, timeout_s=60)
+
+
+def test_products_are_imported_as_a_job(connect: Connect, filling: Filling, tmp_path: Path) -> None:
+    """From an iterator or a file; what was wrong with a line is told. Products that break off make no job."""
+    client, host = connect(filling.url), filling.host
+    host.pictures["/boot.jpg"] = picture("brown")
+    rows: list[dict[str, Any]] = [{"product_id": f"SKU-{number}", "title": "A boot"} for number in range(100)]
+    rows[3]["images"] = [host.url("/boot.jpg"), host.url("/none.jpg")]
+    rows[9]["price"] = "much"
+    job = _ended(client, client.start_import(row for row in rows))
+    assert (job.done, job.succeeded, job.failed, job.errors_total) == (100, 98, 2, 2)
+    assert {(error.line, error.code) for error in job.errors} == {(4, "fetch_failed"), (10, "invalid_input")}
+    assert (job.counts["products_created"], job.counts["images_added"]) == (99, 1)
+    assert len(client.save_job_errors(job.id, tmp_path / "errors.csv").read_text().splitlines()) == 3
+    assert len(client.product("SKU-3").images) == 1
+
+    (tmp_path / "products.csv").write_text("product_id\n" + "\n".join(f"SKU-{number}" for number in range(50)))
+    with pytest.raises(JobFailed, match="force"):
+        _ended(client, client.start_import(tmp_path / "products.csv", mode="sync"))
+    forced = _ended(client, client.start_import(tmp_path / "products.csv", mode="sync", force=True))
+    assert forced.counts["products_deleted"] == 50
+
+    def broken() -> Iterator[dict[str, Any]]:
+        yield from rows
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        client.start_import(broken(), mode="sync")
+    assert [each.status for each in client.jobs()] == ["succeeded", "failed", "succeeded"]
+
+
+def test_a_job_is_cancelled(filling: Filling) -> None:
+    """While it waits for a picture; whoever waits for it is told."""
+    host = filling.host
+    host.free_requests = 0
+    with Client(filling.url) as client:
+        job = client.start_import([{"product_id": "SKU-9", "images": [host.url("/boot.jpg")]}])
+        assert host.reached.wait(60)
+        assert client.cancel_job(job.id).status == "cancelled"
+        with pytest.raises(JobFailed, match="cancelled"):
+            client.wait_for_job(job.id)
+        with pytest.raises(NotFound):
+            client.job(str(uuid4()))
+    host.opened.set()
+
+
+def test_pictures_that_failed_are_tried_anew(filling: Filling) -> None:
+    """Of one product, or all of them."""
+    application = filling.application
+    application.indexer.stop()
+    with Client(filling.url) as client:
+        for number, product_id in enumerate(("a", "b")):
+            client.put_product(product_id, title="A boot")
+            client.add_image(product_id, picture("blue", spot=number))
+        for path in (application.settings.data_dir / "pictures").glob("??/*.jpg"):
+            path.unlink()
+        with open_application(application.settings) as other:
+            other.indexer.run_once()
+        failures = [(each.product_id, each.code, each.given_up) for each in client.failures()]
+        assert failures == [("a", "picture_missing", False), ("b", "picture_missing", False)]
+        assert (client.retry_failures("a").retried, client.retry_failures().retried) == (1, 1)
+        assert list(client.failures()) == []
+
+
+async def _features_async(url: str, photo: bytes) -> tuple[float, ...]:
     async with AsyncClipClient(url) as client:
-        return await client.extract_features(photo)
+        return (await client.extract_features(photo)).features
 
 
 def test_vectors_come_from_the_clip_service() -> None:
@@ -147,7 +249,11 @@ def test_vectors_come_from_the_clip_service() -> None:
     with serving_clip() as service, ClipClient(str(service.client.base_url)) as client:
         of_picture = client.extract_features(picture("blue"))
         of_words = client.extract_text_features(["a blue boot", "a hat"])
-        assert asyncio.run(_features_async(str(service.client.base_url), picture("blue"))) == of_picture
+        of_several = client.extract_features_batch([picture("blue"), b"no picture"]).results
+        assert asyncio.run(_features_async(str(service.client.base_url), picture("blue"))) == of_picture.features
     assert sum(value * value for value in of_picture.features) == pytest.approx(1.0, abs=1e-4)
-    assert len(of_picture.features) == of_picture.dimensions == len(of_words.results[1].features)
+    assert len(of_picture.features) == of_picture.dimensions
+    assert [len(result.features or ()) for result in of_words.results] == [of_picture.dimensions] * 2
+    assert of_several[0].features == pytest.approx(of_picture.features, abs=1e-5)
+    assert (of_several[1].error and of_several[1].error.code, of_several[1].features) == ("unsupported_format", None)
     assert of_words.space == of_picture.space

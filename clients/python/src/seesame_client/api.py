@@ -8,25 +8,21 @@ from dataclasses import asdict
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 from seesame_client.calls import Call, Pages, Place, Receive, Waiting, one, operation, parsed, saved
 from seesame_client.queries import JSON, Photo, Query, chunks, file_kind, lines, read_photo, written
-from seesame_client.reading import read
+from seesame_client.reading import read, read_page
 from seesame_client.results import (
     Activated,
     Answer,
-    DuplicateGroup,
-    DuplicatePage,
     Failure,
-    FailurePage,
     Features,
+    FeaturesBatch,
     Health,
     Image,
     Job,
-    JobPage,
-    Placeholders,
     Product,
     ProductPage,
     Region,
@@ -35,24 +31,9 @@ from seesame_client.results import (
     Retried,
     Spaces,
     Stats,
-    TextsFeatures,
 )
 
-
-class Listing(Protocol):
-    """A page of a list. A server that gives no cursor is asked by offset."""
-
-    @property
-    def total(self) -> int | None:
-        """How many items all pages have, if that is known."""
-
-    @property
-    def next(self) -> str | None:
-        """The cursor of the next page."""
-
-
 T = TypeVar("T")
-K = TypeVar("K", bound=Listing)
 
 Filter = Mapping[str, Any]
 """Conditions by field: `{"category": ["shoes", "boots"], "price": {"lt": 100}, "attributes.color": {"not": "red"}}`."""
@@ -110,16 +91,16 @@ class Api:
     def search_regions(
         self,
         photo: Query,
-        regions: Sequence[Region] | None = None,
+        regions: Sequence[Region],
         *,
         limit: int = 5,
         filter: Filter | None = None,
     ) -> Call[RegionsAnswer]:
-        """Products for up to five parts of a photo, each by itself. The server proposes the parts if none are named."""
+        """Products for up to five parts of a photo, each by itself."""
         fields = photo.fields()
         if "image" not in fields:
             raise ValueError("A photo, a URL or an image is needed.")
-        parts = None if regions is None else [asdict(region) for region in regions]
+        parts = [asdict(region) for region in regions]
         body = _given(image=fields["image"], regions=parts, limit=limit, filter=filter)
         return _post("v1/search/regions", one(RegionsAnswer), body)
 
@@ -130,12 +111,13 @@ class Api:
         *,
         limit: int = 10,
         offset: int = 0,
+        cursor: str | None = None,
         filter: Filter | None = None,
         facets: Sequence[str] = (),
     ) -> Call[Answer]:
-        """Other products that look like this one."""
+        """Other products that look like this one. `cursor` as in `search`."""
         path = f"{_product(product_id)}/similar"
-        return _get(path, one(Answer), limit=limit, offset=offset, filter=filter, facets=facets)
+        return _get(path, one(Answer), limit=limit, offset=offset, cursor=cursor, filter=filter, facets=facets)
 
     @operation
     def forget_photo(self, image_id: str) -> Call[None]:
@@ -172,15 +154,12 @@ class Api:
     @operation
     def products(self, *, filter: Filter | None = None) -> Pages[Product]:
         """All products, the newest first, page by page."""
-        return _pages("v1/products", ProductPage, lambda page: page.products, filter=filter)
+        return _pages("v1/products", Product, "products", filter=filter)
 
     @operation
-    def list_products(
-        self, *, limit: int = 24, offset: int = 0, cursor: str | None = None, filter: Filter | None = None
-    ) -> Call[ProductPage]:
-        """One page of products: behind an offset, or the one whose `cursor` is the `next` of the page before it."""
-        page = {"limit": limit, "offset": offset or None, "cursor": cursor}
-        return _get("v1/products", one(ProductPage), **page, filter=filter)
+    def list_products(self, *, limit: int = 24, offset: int = 0, filter: Filter | None = None) -> Call[ProductPage]:
+        """One page of products, the newest first."""
+        return _get("v1/products", one(ProductPage), limit=limit, offset=offset, filter=filter)
 
     @operation
     def delete_product(self, product_id: str) -> Call[None]:
@@ -190,9 +169,8 @@ class Api:
     @operation
     def add_image(self, product_id: str, photo: Photo) -> Call[Image]:
         """Adds a picture to a product. The same bytes again are the same picture."""
-        files = {"image": ("picture", read_photo(photo), "application/octet-stream")}
         path = f"{_product(product_id)}/images"
-        return Call(method="POST", path=path, options={"files": files}, receive=one(Image))
+        return Call(method="POST", path=path, options={"files": {"image": _file(photo)}}, receive=one(Image))
 
     @operation
     def delete_image(self, product_id: str, image_id: str) -> Call[None]:
@@ -217,12 +195,13 @@ class Api:
         products: str | os.PathLike[str] | Iterable[Mapping[str, Any]],
         *,
         mode: Literal["merge", "sync"] = "merge",
+        force: bool = False,
     ) -> Call[Job]:
         """Begins to import a file (.csv, .tsv, .jsonl) or products; `wait_for_job` waits for the end.
 
         Products are mappings with `product_id` and what `put_product` takes, `images` as URLs, and any attributes.
         They are sent as they come, never all in memory, and once: a failed upload is not repeated. With mode `sync`,
-        products that are not named are deleted.
+        products that are not named are deleted; the server refuses to delete many of them unless `force` is given.
         """
         if isinstance(products, str | os.PathLike):
             path = Path(products)
@@ -234,7 +213,7 @@ class Api:
         return Call(
             method="POST",
             path="v1/imports",
-            options={"params": {"mode": mode}, "headers": headers},
+            options={"params": _flat(mode=mode, force=force or None), "headers": headers},
             stream=stream,
             receive=one(Job),
             repeatable=False,
@@ -265,12 +244,12 @@ class Api:
 
     @operation
     def jobs(self) -> Pages[Job]:
-        """All jobs without their errors, page by page."""
-        return _pages("v1/jobs", JobPage, lambda page: page.jobs)
+        """All jobs of the last two weeks without their errors, the newest first, page by page."""
+        return _pages("v1/jobs", Job, "jobs")
 
     @operation
     def cancel_job(self, job_id: str) -> Call[Job]:
-        """Ends a job; what it has written stays."""
+        """Ends a job that waits or runs; what it has imported stays."""
         return _post(f"{_job(job_id)}/cancel", one(Job))
 
     @operation
@@ -278,29 +257,17 @@ class Api:
         """Writes all errors of a job to a CSV file, which is there when all of it is."""
         return _get(f"{_job(job_id)}/errors", saved(Path(path)))
 
-    # Pictures that cannot be used, or are there more than once
+    # Pictures that cannot be used
 
     @operation
     def failures(self) -> Pages[Failure]:
-        """All images that have no vector, and why, page by page."""
-        return _pages("v1/failures", FailurePage, lambda page: page.failures)
+        """Images that have no vector, and why, page by page. The server goes no further than the first 10,000."""
+        return _pages("v1/failures", Failure, "failures")
 
     @operation
     def retry_failures(self, product_id: str | None = None) -> Call[Retried]:
         """Lets the images that have failed, of one product or of all, be tried anew."""
         return _post("v1/failures/retry", one(Retried), _given(product_id=product_id))
-
-    @operation
-    def duplicates(
-        self, *, kind: Literal["exact", "near", "lookalike"] | None = None, product_id: str | None = None
-    ) -> Pages[DuplicateGroup]:
-        """Images that are alike, page by page."""
-        return _pages("v1/duplicates", DuplicatePage, lambda page: page.groups, kind=kind, product_id=product_id)
-
-    @operation
-    def placeholders(self) -> Call[Placeholders]:
-        """Pictures such as "no photo" that stand for many products."""
-        return _get("v1/placeholders", one(Placeholders))
 
     # Models, and how the server is
 
@@ -345,9 +312,15 @@ class ClipApi:
         return Call(method="POST", path="extract-features", options=options, receive=one(Features))
 
     @operation
-    def extract_text_features(self, texts: Sequence[str]) -> Call[TextsFeatures]:
+    def extract_features_batch(self, photos: Iterable[Photo]) -> Call[FeaturesBatch]:
+        """The vectors of up to 32 pictures; one that cannot be used has an error instead."""
+        files = [("images", _file(photo)) for photo in photos]
+        return Call(method="POST", path="extract-features/batch", options={"files": files}, receive=one(FeaturesBatch))
+
+    @operation
+    def extract_text_features(self, texts: Sequence[str]) -> Call[FeaturesBatch]:
         """The vectors of up to 32 texts, in the same space as the pictures."""
-        return _post("extract-text-features", one(TextsFeatures), {"texts": list(texts)})
+        return _post("extract-text-features", one(FeaturesBatch), {"texts": list(texts)})
 
 
 def _search(queries: Sequence[Query], options: Mapping[str, Any], receive: Receive[T]) -> Call[T]:
@@ -358,19 +331,18 @@ def _search(queries: Sequence[Query], options: Mapping[str, Any], receive: Recei
     if len(queries) > 1 or first.picture is None or first.weight != 1.0:
         return _post("v1/search", receive, {"queries": [query.fields() for query in queries], **options})
     region = None if first.region is None else asdict(first.region)
-    files = {"image": ("photo", first.picture, "application/octet-stream")}
-    form = {"files": files, "data": _flat(**options, region=region)}
+    form = {"files": {"image": _file(first.picture)}, "data": _flat(**options, region=region)}
     return Call(method="POST", path="v1/search/image", options=form, receive=receive)
 
 
-def _pages(path: str, page_of: type[K], items: Callable[[K], Sequence[T]], **filters: Any) -> Pages[T]:
+def _pages(path: str, kind: type[T], name: str, **filters: Any) -> Pages[T]:
+    """All items of a list, which each page has under a name."""
+
     def page(place: Place) -> Call[tuple[Sequence[T], Place | None]]:
         def reader(body: bytes) -> tuple[Sequence[T], Place | None]:
-            answer = read(page_of, body)
-            found = items(answer)
-            after = place.get("offset", 0) + len(found)
-            more = len(found) == _MAX_LIMIT if answer.total is None else after < answer.total
-            return found, _following(place, len(found), answer.next, more=more)
+            page = read_page(kind, name, body)
+            more = place.get("offset", 0) + len(page.items) < page.total
+            return page.items, _following(place, len(page.items), page.next, more=more)
 
         return _get(path, parsed(reader), limit=_MAX_LIMIT, **place, **filters)
 
@@ -382,6 +354,11 @@ def _following(place: Place, found: int, cursor: str | None, *, more: bool) -> P
     if cursor is not None:
         return {"cursor": cursor}
     return {"offset": place.get("offset", 0) + found} if found and more and "cursor" not in place else None
+
+
+def _file(photo: Photo) -> tuple[str, bytes, str]:
+    """A part of a form. The server looks at bytes, not at names and types."""
+    return "photo", read_photo(photo), "application/octet-stream"
 
 
 def _picture(image_id: str, thumbnail: bool, receive: Receive[T]) -> Call[T]:

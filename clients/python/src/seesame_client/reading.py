@@ -4,23 +4,55 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 Reader = Callable[[Any], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Head:
+    total: int
+    next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some items, how many there are in all, and the cursor of the next page if the server gives one."""
+
+    items: tuple[T, ...]
+    total: int
+    next: str | None
+
+
 def read(kind: type[T], body: bytes) -> T:
     """A value of a dataclass from its JSON. Raises ValueError."""
+    return cast("T", _value(kind, _json(body)))
+
+
+def read_page(kind: type[T], name: str, body: bytes) -> Page[T]:
+    """A page of a list, which has its items under a name. Raises ValueError."""
+    page = _json(body)
+    head: _Head = _value(_Head, page)
+    return Page(_value(tuple[kind, ...], page.get(name)), head.total, head.next)  # type: ignore[valid-type]
+
+
+def _json(body: bytes) -> Any:
     try:
-        value: T = _reader(cast("Hashable", kind))(json.loads(body))
-    except (TypeError, RecursionError) as error:
+        return json.loads(body)
+    except RecursionError as error:
         raise ValueError(str(error)) from error
-    return value
+
+
+def _value(annotation: Any, value: Any) -> Any:
+    try:
+        return _reader(annotation)(value)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 @cache

@@ -48,11 +48,10 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class ProductPage:
-    """Some products, how many there are, and the cursor of the next page if more follow."""
+    """Some products, and how many there are."""
 
     products: tuple[Product, ...]
     total: int
-    next: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +72,11 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A product found.
-
-    `similarity` is the cosine, 1.0 the same picture, None where words were matched; `score` is how likely it is
-    a match, from 0 to 1, None where that was not calibrated.
-    """
+    """A product found. `similarity` is the cosine, 1.0 the same picture, None where words were matched."""
 
     product_id: str
     product: Product
     similarity: float | None = None
-    score: float | None = None
     image: Image | None = None
     explain: Explanation | None = None
 
@@ -110,7 +104,6 @@ class Answer:
 
     `next` is the cursor of the page behind this one, None where no more follow. `image_id` names the photo that was
     sent, for `Query.image` within a quarter of an hour. `degraded`: a smaller model or plain words answered.
-    `good_match`: whether the best result is a match at all, None if unknown.
     """
 
     query_id: str
@@ -123,7 +116,6 @@ class Answer:
     took_ms: float = 0.0
     degraded: bool = False
     degraded_reason: str | None = None
-    good_match: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,50 +139,6 @@ class RegionsAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class DuplicateImage:
-    """One of several images that are alike. `distance` is in bits of a digest, `similarity` the cosine."""
-
-    product_id: str
-    image: Image
-    title: str = ""
-    distance: int | None = None
-    similarity: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DuplicateGroup:
-    """Images that are alike: `exact`, `near` or `lookalike`."""
-
-    kind: str
-    images: tuple[DuplicateImage, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DuplicatePage:
-    """Some groups, and how many there are, where that is known."""
-
-    groups: tuple[DuplicateGroup, ...]
-    total: int | None = None
-    next: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Placeholder:
-    """A picture such as "no photo" that stands for many products."""
-
-    image: Image
-    products: int
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Placeholders:
-    """All placeholders."""
-
-    placeholders: tuple[Placeholder, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class JobError:
     """A line of an import, or a picture of it, that could not be used."""
 
@@ -205,7 +153,7 @@ class Job:
     """An import: `status` is queued, running, succeeded, failed or cancelled.
 
     A job that succeeded may have lines that failed: `errors` has the first, `errors_total` how many there are.
-    `total` is None until the lines are counted.
+    `total` is about right until the job has succeeded.
     """
 
     id: str
@@ -213,7 +161,7 @@ class Job:
     kind: str = "import"
     mode: str | None = None
     filename: str | None = None
-    total: int | None = None
+    total: int = 0
     done: int = 0
     succeeded: int = 0
     failed: int = 0
@@ -232,15 +180,6 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class JobPage:
-    """Some jobs, the newest first, and how many there are."""
-
-    jobs: tuple[Job, ...]
-    total: int
-    next: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Failure:
     """An image that has no vector in a space, and why."""
 
@@ -253,15 +192,6 @@ class Failure:
     attempts: int = 0
     given_up: bool = False
     next_try_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FailurePage:
-    """Some failures, and how many there are."""
-
-    failures: tuple[Failure, ...]
-    total: int
-    next: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +256,6 @@ class Stats:
     answers_from: str
     categories: tuple[Category, ...] = ()
     spaces: tuple[Space, ...] = ()
-    counted_at: datetime | None = None
     degraded_reason: str | None = None
 
 
@@ -358,21 +287,32 @@ class Features:
     model: str
     dimensions: int
     normalized: bool = True
+    took_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class TextFeatures:
-    """The vector of one of several texts."""
+class FeaturesError:
+    """Why one of several pictures has no vector."""
 
-    features: tuple[float, ...]
+    code: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
-class TextsFeatures:
-    """The vectors of texts, in order."""
+class FeaturesResult:
+    """The vector of one of several pictures or texts, or why there is none."""
 
-    results: tuple[TextFeatures, ...]
+    features: tuple[float, ...] | None = None
+    error: FeaturesError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturesBatch:
+    """A result for each picture or text, in order."""
+
+    results: tuple[FeaturesResult, ...]
     space: str
     model: str
     dimensions: int
     normalized: bool = True
+    took_ms: float = 0.0
