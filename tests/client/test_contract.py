@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from seesame_client import Client, ClipClient, Query, Region
+from seesame_client import Client, ClipClient, Query, Region, Retry
 from seesame_client.api import Api, ClipApi
 from tests.client.described import Described
 from tests.client.scripted import Server, serving
@@ -85,8 +85,8 @@ def exchanges(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exchange]:
         pytest.MonkeyPatch.context() as patch,
         serving(Server(always=API.answer)) as api,
         serving(Server(always=CLIP_API.answer)) as clip_api,
-        Client(api.url) as client,
-        ClipClient(clip_api.url) as clip,
+        Client(api.url, retry=Retry(tries=1)) as client,
+        ClipClient(clip_api.url, retry=Retry(tries=1)) as clip,
     ):
         patch.chdir(tmp_path_factory.mktemp("saved"))
         return dict([*_exchanges(API, CALLS, client), *_exchanges(CLIP_API, CLIP_CALLS, clip)])
