@@ -88,7 +88,9 @@ def test_a_photo_can_be_used_again_and_forgotten(client: Client, shop: Shop) -> 
 
 
 def test_parts_of_a_photo_are_searched_each_by_itself(client: Client, shop: Shop) -> None:
-    """In the order in which they were named."""
+    """In the order in which they were named; or those that the server proposes."""
+    proposed = client.search_regions(Query.photo(shop.photo), limit=1).regions
+    assert [part.results[0].product_id for part in proposed][:1] == [shop.photo_product_id]
     parts = [Region(0, 0, 1, 1), Region(0, 0, 0.3, 0.3)]
     found = client.search_regions(Query.photo(shop.photo), parts, limit=2, filter={"category": "umbrellas"})
     assert [part.region for part in found.regions] == parts

@@ -91,16 +91,16 @@ class Api:
     def search_regions(
         self,
         photo: Query,
-        regions: Sequence[Region],
+        regions: Sequence[Region] | None = None,
         *,
         limit: int = 5,
         filter: Filter | None = None,
     ) -> Call[RegionsAnswer]:
-        """Products for up to five parts of a photo, each by itself."""
+        """Products for up to five parts of a photo, each by itself. The server proposes parts if none are named."""
         fields = photo.fields()
         if "image" not in fields:
             raise ValueError("A photo, a URL or an image is needed.")
-        parts = [asdict(region) for region in regions]
+        parts = None if regions is None else [asdict(region) for region in regions]
         body = _given(image=fields["image"], regions=parts, limit=limit, filter=filter)
         return _post("v1/search/regions", one(RegionsAnswer), body)
 
