@@ -47,9 +47,9 @@ class Described:
         described = self.operations[operation]
         fields = {each["name"]: each["required"] for each in described.get("parameters", []) if each["in"] == "query"}
         kinds = described.get("requestBody", {}).get("content", {})
-        for content in kinds.values() if len(kinds) == 1 else []:
-            body = self._resolved(content["schema"])
-            fields |= {each: each in body.get("required", []) for each in body["properties"]}
+        for body in [self._resolved(content["schema"]) for content in kinds.values()]:
+            needed = body.get("required", []) if len(kinds) == 1 else []
+            fields |= {each: each in needed for each in body.get("properties", {})}
         return fields
 
     def _met(self, asked: Asked) -> str:

@@ -62,6 +62,7 @@ CLIP_CALLS: dict[str, Callable[[ClipClient], Any]] = {
 LEFT_OUT = {
     "POST /v1/search region": "each query has its own",
     "POST /v1/search/image text": "words beside a photo are a query of their own",
+    "POST /v1/imports file": "the file is the body",
     "GET /v1/jobs offset": "of the next page",
     "GET /v1/failures offset": "of the next page",
 }
