@@ -48,13 +48,14 @@ def test_every_answer_is_as_it_is_described(postgres: EmbeddedPostgres, tmp_path
     with sample_shop(postgres, tmp_path, cache_dir, every=16) as shop:
         document = _description(shop)
         (tmp_path / "openapi.json").write_text(document)
-        operations = sum(map(len, json.loads(document)["paths"].values()))
+        operations = [each for path in json.loads(document)["paths"].values() for each in path.values()]
+        varied = [each for each in operations if "parameters" in each or "requestBody" in each]
         command = [sys.executable, "-m", "schemathesis.cli", "run", "openapi.json"]
         options = {
             "url": shop.url,
             "checks": ",".join(_CHECKS),
             "phases": "examples,coverage,fuzzing",
-            "max-examples": math.ceil(_CASES / operations),
+            "max-examples": math.ceil(_CASES / len(varied)),
             "seed": 1,
             "workers": 1,
             "report": "json",
@@ -75,4 +76,4 @@ def test_every_answer_is_as_it_is_described(postgres: EmbeddedPostgres, tmp_path
     assert done.returncode == 0, "\n".join(line[:300] for line in (done.stdout + done.stderr).splitlines())
     found = json.loads(report.read_text())
     assert found["test_cases"]["generated"] >= _CASES
-    assert found["operations"]["tested"] == operations
+    assert found["operations"]["tested"] == len(operations)

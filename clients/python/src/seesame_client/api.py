@@ -157,9 +157,11 @@ class Api:
         return _pages("v1/products", Product, "products", filter=filter)
 
     @operation
-    def list_products(self, *, limit: int = 24, offset: int = 0, filter: Filter | None = None) -> Call[ProductPage]:
-        """One page of products, the newest first."""
-        return _get("v1/products", one(ProductPage), limit=limit, offset=offset, filter=filter)
+    def list_products(
+        self, *, limit: int = 24, offset: int = 0, cursor: str | None = None, filter: Filter | None = None
+    ) -> Call[ProductPage]:
+        """One page of products, the newest first. `cursor` is the `next` of another page; it goes with no `offset`."""
+        return _get("v1/products", one(ProductPage), limit=limit, offset=offset, cursor=cursor, filter=filter)
 
     @operation
     def delete_product(self, product_id: str) -> Call[None]:
@@ -171,6 +173,11 @@ class Api:
         """Adds a picture to a product. The same bytes again are the same picture."""
         path = f"{_product(product_id)}/images"
         return Call(method="POST", path=path, options={"files": {"image": _file(photo)}}, receive=one(Image))
+
+    @operation
+    def add_image_by_url(self, product_id: str, url: str) -> Call[Image]:
+        """Adds a picture that the server fetches. Other bytes from the same URL take its place later."""
+        return _post(f"{_product(product_id)}/images", one(Image), {"url": url})
 
     @operation
     def delete_image(self, product_id: str, image_id: str) -> Call[None]:

@@ -48,10 +48,11 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class ProductPage:
-    """Some products, and how many there are."""
+    """Some products, and how many there are. `next` is the cursor of the page that follows, if one does."""
 
     products: tuple[Product, ...]
     total: int
+    next: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,13 +250,14 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What the catalogue holds and what answers."""
+    """What the catalogue held when it was counted, and what answers."""
 
     products: int
     images: int
     answers_from: str
     categories: tuple[Category, ...] = ()
     spaces: tuple[Space, ...] = ()
+    counted_at: datetime | None = None
     degraded_reason: str | None = None
 
 
