@@ -18,6 +18,7 @@ from tests.openapi import known_ids
 
 _ROOT = Path(__file__).parents[2]
 _CASES = int(os.environ.get("SEESAME_TEST_FUZZ_CASES", "2000"))
+_BESIDE = 800  # cases and more, which its other phases make however many are asked for
 _CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -55,7 +56,7 @@ def test_every_answer_is_as_it_is_described(postgres: EmbeddedPostgres, tmp_path
             "url": shop.url,
             "checks": ",".join(_CHECKS),
             "phases": "examples,coverage,fuzzing",
-            "max-examples": math.ceil(_CASES / len(varied)),
+            "max-examples": math.ceil((_CASES - _BESIDE) / len(varied)),
             "seed": 1,
             "workers": 1,
             "report": "json",
