@@ -17,6 +17,7 @@ from seesame.db.pool import Database
 from seesame.embedding.local import LocalEmbedder
 from seesame.embedding.remote import ClipService
 from seesame.errors import InvalidInput, ModelUnavailable, SettingsError, SpaceConflict
+from seesame.facets import FacetCounts
 from seesame.fetch import Fetcher, FetchPolicy
 from seesame.files import make_folder
 from seesame.importing import Importer
@@ -48,6 +49,7 @@ class Application:
     catalogue: Catalogue
     spaces: Spaces
     search: Search
+    facets: FacetCounts
     indexer: Indexer
     importer: Importer
     cache: VectorCache
@@ -200,6 +202,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
             catalogue=catalogue,
             spaces=spaces,
             search=search,
+            facets=FacetCounts(database),
             indexer=indexer,
             importer=Importer(catalogue, fetcher, limits=limits),
             cache=cache,

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Response
-from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from seesame import __version__
-from seesame.api import routes, search
+from seesame.api import pages, routes, search
 from seesame.application import Application
 from seesame.http import problems
 from seesame.http.metrics import RequestMetrics
@@ -39,11 +38,7 @@ def create_app(application: Application) -> FastAPI:
 
     static = Path(str(resources.files("seesame").joinpath("web", "static")))
     app.mount("/static", _Revalidated(directory=static), name="static")
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(static / "index.html", headers={"Cache-Control": "no-cache"})
-
+    app.include_router(pages.router)
     return app
 
 
