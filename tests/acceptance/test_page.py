@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 from urllib.parse import urlencode
 
 import pytest
@@ -16,8 +16,7 @@ from seesame.spaces import Reason
 from seesame.web.words import REASONS
 from tests.acceptance.conftest import Shop
 from tests.acceptance.shopper import (
-    DESKTOP,
-    PHONE,
+    DEVICES,
     REFUSED,
     cards,
     check,
@@ -332,13 +331,12 @@ def test_empty_catalogue_says_how_to_fill_it(visit: Callable[..., Page], setting
         check(page, "empty")
 
 
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", DEVICES)
 def test_everyone_can_use_it(
-    visit: Callable[..., Page], shop: Shop, scheme: str, size: tuple[int, int], tmp_path: Path, faults: list[str]
+    visit: Callable[..., Page], shop: Shop, device: dict[str, Any], tmp_path: Path, faults: list[str]
 ) -> None:
     """No state of the page breaks a rule of accessibility or is wider than the window."""
-    page = visit(size=size, color_scheme=scheme, reduced_motion="reduce")
+    page = visit(**device, reduced_motion="reduce")
     check(page, "start")
 
     search_by_photo(page, shop.photo)

@@ -21,6 +21,8 @@ const grid = () => document.getElementById("grid");
 export function wait(how) {
   const list = grid();
   list.ariaBusy = "true";
+  const words = document.getElementById("words");
+  words.defaultValue = words.value; // what is typed from now on stays
   if (how === "append" || how === "narrow") return;
   document.querySelector("#answer .notice")?.remove();
   document.getElementById("more")?.remove();
