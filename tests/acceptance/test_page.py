@@ -236,6 +236,7 @@ def test_unreachable_server_is_told_and_tried_again(page: Page, faults: list[str
     page.route("**/?q=*", lambda route: route.abort())
     search_by_words(page, "umbrella")
     expect(notice(page)).to_contain_text("The server cannot be reached")
+    expect(heading(page)).to_have_text("From the catalogue")
     check(page, "unreachable")
 
     page.unroute("**/?q=*")
@@ -261,6 +262,7 @@ def test_new_search_cancels_the_one_in_flight(page: Page, shop: Shop) -> None:
     with page.expect_event("requestfailed", lambda request: request.url.endswith("/?q=slow")):
         search_by_words(page, "slow")
         expect(page.locator(".skeleton").first).to_be_attached()
+        expect(heading(page)).to_have_text("Searching…")
         page.set_input_files("#image", shop.photo)
 
     expect(heading(page)).to_have_text("Looks like your photo")
