@@ -331,6 +331,7 @@ def test_empty_catalogue_says_how_to_fill_it(visit: Callable[..., Page], setting
         page = visit(server.url)
         expect(notice(page)).to_contain_text("seesame import PATH")
         check(page, "empty")
+        page.close()  # before the server ends
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -342,13 +343,11 @@ def test_everyone_can_use_it(
     check(page, "start")
 
     search_by_photo(page, shop.photo)
-    check(page, "photo")
     with page.expect_response("**/"):
         page.get_by_role("button", name="Choose a part").click()
     settle(page)
-    check(page, "part")
     choose(page, "category", "umbrellas")
-    check(page, "filtered")
+    check(page, "a part, and a filter that is open")
     page.keyboard.press("Escape")
     cards(page).nth(1).get_by_role("button", name="More like this").click()
     expect(chips(page)).to_have_count(2)
@@ -356,8 +355,6 @@ def test_everyone_can_use_it(
     expect(chips(page)).to_have_count(3)
     settle(page)
     check(page, "more and less")
-    page.goto("/?q=umbrella&max=0.01")
-    check(page, "nothing")
 
     impostor = tmp_path / "photo.jpg"
     impostor.write_text("This is not a picture.")

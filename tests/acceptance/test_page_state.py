@@ -46,6 +46,7 @@ def test_state_follows_the_clip_service(visit: Callable[..., Page], settings: Se
         with _clip_service(port, tmp_path):
             expect(_state(page)).to_have_text("CLIP answers", timeout=60_000)
         expect(_state(page)).to_have_text(missing, timeout=60_000)
+        page.close()  # before the server ends
 
 
 def test_state_says_that_the_server_is_gone_and_back(
@@ -59,6 +60,7 @@ def test_state_says_that_the_server_is_gone_and_back(
     expect(_state(page)).to_have_text("The server cannot be reached", timeout=30_000)
     with open_application(changed) as application, serving(application, fetch_model=False):
         expect(_state(page)).to_have_text(f"CLIP is not loaded{_FALLBACK_ANSWERS}", timeout=30_000)
+        page.close()
     assert [fault for fault in faults if "net::ERR_" not in fault] == []
     faults.clear()
 
