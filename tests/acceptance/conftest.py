@@ -3,8 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 from playwright.sync_api import (
@@ -19,6 +18,7 @@ from playwright.sync_api import (
 )
 
 from tests.acceptance.shopper import DESKTOP, settle
+from tests.conftest import Shop
 from tests.requirements import require_or_skip
 
 _ARGUMENTS = [
@@ -30,14 +30,6 @@ _ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-
-
-class Shop(Protocol):
-    """A running server with a small catalogue, and a photo of one of its products."""
-
-    url: str
-    photo: Path
-    photo_product_id: str
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from seesame.cli.serve import serving
 from seesame.settings import Settings
 from seesame.spaces import Reason
 from seesame.web.words import REASONS
-from tests.acceptance.conftest import Shop
 from tests.acceptance.shopper import (
     DEVICES,
     REFUSED,
@@ -31,6 +30,7 @@ from tests.acceptance.shopper import (
     settle,
     words,
 )
+from tests.conftest import Shop
 
 _FIRST_LOAD_BYTES = 100_000
 

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, Request, expect
 
-from tests.acceptance.conftest import Shop
 from tests.acceptance.shopper import (
     REFUSED,
     TOUCH,
@@ -22,6 +21,7 @@ from tests.acceptance.shopper import (
     search_by_words,
     settle,
 )
+from tests.conftest import Shop
 
 _SENT = re.compile(rb'name="(\w+)"')
 _REGION = re.compile(rb'name="region"\r\n\r\n([\d.,]+)')

@@ -16,8 +16,8 @@ from seesame.application import open_application
 from seesame.cli.serve import serving
 from seesame.http.server import listen
 from seesame.settings import Settings
-from tests.acceptance.conftest import Shop
 from tests.acceptance.shopper import DEVICES, check, search_by_photo
+from tests.conftest import Shop
 
 _FALLBACK_ANSWERS = "; the built-in model answers"
 _MODEL = Path(__file__).parents[1] / "goldens" / "immich"
