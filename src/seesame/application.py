@@ -17,6 +17,7 @@ from seesame.db.pool import Database
 from seesame.embedding.local import LocalEmbedder
 from seesame.embedding.remote import ClipService
 from seesame.errors import InvalidInput, ModelUnavailable, SettingsError, SpaceConflict
+from seesame.facets import FacetCounts
 from seesame.fetch import Fetcher, FetchPolicy
 from seesame.files import make_folder
 from seesame.importing import Importer
@@ -52,6 +53,7 @@ class Application:
     spaces: Spaces
     statistics: Statistics
     search: Search
+    facets: FacetCounts
     indexer: Indexer
     importer: Importer
     jobs: Jobs
@@ -210,6 +212,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
             spaces=spaces,
             statistics=Statistics(catalogue, spaces),
             search=search,
+            facets=FacetCounts(database),
             indexer=indexer,
             importer=importer,
             jobs=Jobs(database, imports, on_arrival=job_runner.wake),

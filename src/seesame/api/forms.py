@@ -45,7 +45,7 @@ class _Parser(MultiPartParser):
 
 
 @asynccontextmanager
-async def read_form(request: Request) -> AsyncIterator[FormData]:
+async def read_form(request: Request, *, max_fields: int = _MAX_FIELDS) -> AsyncIterator[FormData]:
     """The parts of a request, which are no more and no larger than any use of them needs.
 
     Raises:
@@ -55,7 +55,7 @@ async def read_form(request: Request) -> AsyncIterator[FormData]:
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise InvalidInput("image", "One picture is needed, as a file in the part `image` of a multipart form.")
     parser = _Parser(
-        request.headers, request.stream(), max_files=2, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
+        request.headers, request.stream(), max_files=2, max_fields=max_fields, max_part_size=_MAX_FIELD_BYTES
     )
     try:
         form = await parser.parse()

@@ -19,6 +19,7 @@ from seesame.types import Clause, ListPlace, Place, Product, ProductImage, Valid
 _SQL = statements("catalogue")
 
 _AFTER = sql.SQL("f.created_at <= %(created_at)s AND (f.created_at < %(created_at)s OR f.product_id > %(product_id)s)")
+_SAMPLE = 5_000  # products that tell which attributes are common
 
 
 def upsert_products(connection: Connection, products: Sequence[Product]) -> dict[str, bool]:
@@ -131,6 +132,13 @@ def totals(connection: Connection) -> tuple[int, int]:
 def categories(connection: Connection, *, limit: int) -> list[tuple[str, int]]:
     """Categories with how many products each has, the largest first."""
     return connection.execute(_SQL["categories"], {"limit": limit}).fetchall()
+
+
+def common_attributes(connection: Connection, *, limit: int, values: int) -> list[str]:
+    """Names of the attributes that most products have, among those with no more than so many values."""
+    products, _ = totals(connection)
+    parameters = {"percent": min(100, 100 * _SAMPLE / max(1, products)), "limit": limit, "at_most": values}
+    return [row[0] for row in connection.execute(_SQL["common_attributes"], parameters).fetchall()]
 
 
 def now(connection: Connection) -> Any:
