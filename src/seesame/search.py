@@ -20,7 +20,7 @@ from seesame.db.spaces import meanwhile_changed
 from seesame.errors import DatabaseError, EmbedderError, ImageError, InvalidInput, ModelInvalid, NotFound, SpaceChanged
 from seesame.fetch import Fetcher
 from seesame.fusion import Fused, fuse
-from seesame.images import ImageLimits, crop, inspect
+from seesame.images import ImageLimits, crop, decode, inspect
 from seesame.queries import (
     MAX_LIMIT,
     Cursor,
@@ -37,13 +37,15 @@ from seesame.queries import (
 )
 from seesame.query_photos import QueryPhotos
 from seesame.recall import RecallGauge
+from seesame.regions import MOST, SIDE, propose
 from seesame.spaces import Answering, Reason, Spaces, reason_of
 from seesame.types import Hit, Page, Region, Space, Vector
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-MAX_REGIONS = 5
+MAX_REGIONS = MOST
+_WHOLE = Region(0, 0, 1, 1)
 _FACET_VALUES = 50
 _FUSED = 200  # products of each ranking that are fused; what stands farther behind in both is not found
 _CANCELLED = 1e-3  # a sum of unit vectors shorter than this points nowhere
@@ -154,17 +156,22 @@ class Search:
         wanted = self._at_hand(parts)
         return self._in_fresh_spaces(lambda: self._found(wanted, query, started))
 
-    def find_regions(self, subject: Subject, regions: Sequence[Region], query: Query) -> RegionAnswers:
+    def find_regions(self, subject: Subject, regions: Sequence[Region] | None, query: Query) -> RegionAnswers:
         """Products that are like regions of one picture, for each of them.
+
+        None: those that stand out, the first the most; the whole picture where none does.
 
         Raises:
             InvalidInput: no region or too many, or the subject is no picture.
             ImageError, FetchError, NotFound, EmbedderBusy, DatabaseUnavailable: as `find`.
         """
         started = time.perf_counter()
-        if not 1 <= len(regions) <= MAX_REGIONS:
+        if regions is not None and not 1 <= len(regions) <= MAX_REGIONS:
             raise InvalidInput("regions", f"Between 1 and {MAX_REGIONS} regions.")
         photo, photo_id = self._picture(subject)
+        if regions is None:
+            picture = decode(photo, limits=self._limits, shortest_side=SIDE)
+            regions = [proposal.region for proposal in propose(picture)] or [_WHOLE]
         crops = [crop(photo, region, limits=self._limits) for region in regions]
 
         def answers() -> list[Answer]:

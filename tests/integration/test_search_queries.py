@@ -100,6 +100,25 @@ def test_several_regions_are_answered_in_one_request(shop: httpx2.Client) -> Non
     assert _ids(shop.post("/v1/search/regions", json=by_id).json()["regions"][0]) == ["blue"]
 
 
+def test_regions_that_stand_out_are_found_without_asking(shop: httpx2.Client) -> None:
+    """Two things on a ground are two regions, the more prominent one first; one thing alone is the whole picture."""
+    photo = Image.new("RGB", (600, 400), "gray")
+    for colour, place in (("blue", (60, 100)), ("yellow", (340, 100))):
+        with Image.open(BytesIO(picture(colour, (200, 200)))) as thing:
+            photo.paste(thing, place)
+    out = BytesIO()
+    photo.save(out, "JPEG", quality=95)
+    answer = shop.post("/v1/search/regions", json={**_photo(out.getvalue()), "limit": 1}).json()
+    found = {region["results"][0]["product_id"]: region["region"] for region in answer["regions"]}
+    assert set(found) == {"blue", "yellow"}
+    for colour, left in (("blue", 0.1), ("yellow", 0.567)):
+        want = {"x": left, "y": 0.25, "width": 0.333, "height": 0.5}
+        assert found[colour] == pytest.approx(want, abs=0.05)
+    alone = shop.post("/v1/search/regions", json={**_photo(picture("green", (200, 200))), "limit": 1}).json()
+    assert [region["region"] for region in alone["regions"]] == [{"x": 0, "y": 0, "width": 1, "height": 1}]
+    assert _ids(alone["regions"][0]) == ["green"]
+
+
 def test_a_photo_is_forgotten_on_request(shop: httpx2.Client) -> None:
     """And asking for it then says to send it again."""
     kept = _ask(shop, _photo(picture("red")))["image_id"]
