@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from bench import api, embedding, exact, memory, overload, photos, queries, scale, service, startup, vectors
+from bench import api, duplicates, embedding, exact, memory, overload, photos, queries, scale, service, startup, vectors
 from bench.bench import Bench, opened
 from bench.table import Chart, Row, print_table
 
@@ -19,6 +19,7 @@ BENCHES: dict[str, Callable[[Bench], Iterator[Row | Chart]]] = {
     "exact": exact.rows,
     "photos": photos.rows,
     "queries": queries.rows,
+    "duplicates": duplicates.rows,
     "startup": startup.rows,
     "api": api.rows,
     "service": service.rows,
@@ -26,13 +27,15 @@ BENCHES: dict[str, Callable[[Bench], Iterator[Row | Chart]]] = {
     "memory": memory.rows,
     "scale": scale.rows,
 }
-LONG = {"memory", "scale"}  # only when asked for by name
+LONG = {"duplicates", "memory", "scale"}  # only when asked for by name
 _WHAT = """\
 benchmarks:
   embedding   pictures a second against ONNX Runtime alone, for CLIP ViT-B/32 and the fallback; peak memory
   vectors     recall and latency of a search among 100,000 vectors, 512 and 1280 dimensions
   exact       search without pgvector, among 10,000 and 100,000 vectors
   photos      import and index; quality (only with --photos)
+  duplicates  precision and recall of near duplicates (only with --photos); what they
+              cost among 100,000 pictures; a quarter of an hour, only when named
   queries     a search by photo over HTTP: latency, and throughput with four clients
   startup     second start to the first answer; git clone to the first result
   api         a search by photo beside a CLIP service, among 100,000 images: what the API adds, and a photo again
@@ -54,7 +57,9 @@ def main() -> None:
         epilog=_WHAT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="name", help="which benchmarks (default: all but memory and scale)")
+    parser.add_argument(
+        "names", nargs="*", metavar="name", help="which benchmarks (default: all but duplicates, memory and scale)"
+    )
     parser.add_argument("--markdown", action="store_true", help="print the table as markdown")
     parser.add_argument(
         "--photos",

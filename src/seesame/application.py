@@ -14,6 +14,7 @@ from seesame.db.embedded import EmbeddedPostgres
 from seesame.db.exact import ExactVectors
 from seesame.db.migrate import migrate
 from seesame.db.pool import Database
+from seesame.duplicates import Duplicates
 from seesame.embedding.local import LocalEmbedder
 from seesame.embedding.remote import ClipService
 from seesame.errors import InvalidInput, ModelUnavailable, SettingsError, SpaceConflict
@@ -50,6 +51,7 @@ class Application:
     search: Search
     indexer: Indexer
     importer: Importer
+    duplicates: Duplicates
     cache: VectorCache
     metrics: ShopMetrics
     models: LocalModels
@@ -202,6 +204,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
             search=search,
             indexer=indexer,
             importer=Importer(catalogue, fetcher, limits=limits),
+            duplicates=Duplicates(database, pictures, placeholder_products=settings.placeholder_products),
             cache=cache,
             metrics=metrics,
             models=models,

@@ -14,6 +14,7 @@ from seesame.db import catalogue as rows
 from seesame.db import work
 from seesame.db.pool import Database
 from seesame.errors import InvalidInput, NotFound, StorageFull
+from seesame.fingerprints import fingerprint
 from seesame.images import ImageLimits, decode, inspect
 from seesame.models.session import default_threads
 from seesame.pictures import STORED_SIDE, PictureStore
@@ -214,6 +215,7 @@ class Catalogue:
             height=info.height,
             format=info.format,
             bytes_ref=self._pictures.put(image_id, picture),
+            fingerprint=fingerprint(picture),
         )
 
     def publish(
