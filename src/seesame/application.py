@@ -22,6 +22,8 @@ from seesame.fetch import Fetcher, FetchPolicy
 from seesame.files import make_folder
 from seesame.importing import Importer
 from seesame.indexing import Indexer
+from seesame.job_runner import JobRunner
+from seesame.jobs import Jobs
 from seesame.local_models import LocalModels
 from seesame.logs import request_id
 from seesame.metrics import ShopMetrics
@@ -52,6 +54,8 @@ class Application:
     indexer: Indexer
     importer: Importer
     duplicates: Duplicates
+    jobs: Jobs
+    job_runner: JobRunner
     cache: VectorCache
     metrics: ShopMetrics
     models: LocalModels
@@ -196,6 +200,9 @@ def open_application(settings: Settings) -> Iterator[Application]:
         )
         indexer = Indexer(database, pictures, spaces, on_batch=metrics.indexed)
         metrics.watch(lambda: cache.counts, spaces.clip_is_available, indexer)
+        importer = Importer(catalogue, fetcher, limits=limits)
+        imports = settings.data_dir / "imports"
+        job_runner = JobRunner(database, catalogue, importer, imports, on_batch=metrics.imported)
         yield Application(
             settings=settings,
             database=database,
@@ -203,8 +210,10 @@ def open_application(settings: Settings) -> Iterator[Application]:
             spaces=spaces,
             search=search,
             indexer=indexer,
-            importer=Importer(catalogue, fetcher, limits=limits),
+            importer=importer,
             duplicates=Duplicates(database, pictures, placeholder_products=settings.placeholder_products),
+            jobs=Jobs(database, imports, on_arrival=job_runner.wake),
+            job_runner=job_runner,
             cache=cache,
             metrics=metrics,
             models=models,

@@ -90,6 +90,7 @@ class Settings(_Process):
     clip_timeout_s: float = Field(default=3.0, gt=0, le=60)
     redis_url: SecretStr | None = Field(default=None, validation_alias="REDIS_URL")
     allowed_image_hosts: str = ""
+    max_import_bytes: int = Field(default=100 * 1024 * 1024, ge=1024)
     exact_memory_mb: int = Field(default=1024, ge=0)
     sample_queries: bool = True
     duplicates_every_s: int = Field(default=3600, ge=0)

@@ -141,11 +141,20 @@ class ProductImage:
     height: int
     format: str
     bytes_ref: str
+    etag: str | None = None  # with which the source gave it, as `last_modified`
+    last_modified: str | None = None
     fingerprint: Fingerprint | None = field(default=None, compare=False)
 
 
 DuplicateKind = Literal["exact", "near", "lookalike"]
 """The same bytes; the same picture, resized, recompressed, cropped or brightened; other pictures that look alike."""
+
+
+class Validators(NamedTuple):
+    """What a host said to know the bytes behind a URL again by. `known` of a fetch, to ask only for other bytes."""
+
+    etag: str | None
+    last_modified: str | None
 
 
 class Place(NamedTuple):
@@ -155,6 +164,8 @@ class Place(NamedTuple):
     image_id: UUID
     position: int
     source: str
+    etag: str | None = None
+    last_modified: str | None = None
 
 
 class Origin(NamedTuple):

@@ -9,13 +9,14 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from seesame import __version__
-from seesame.api import duplicates, routes, search
+from seesame.api import duplicates, failures, imports, routes, search
 from seesame.application import Application
 from seesame.http import problems
 from seesame.http.metrics import RequestMetrics
-from seesame.http.middleware import RequestMiddleware
+from seesame.http.middleware import BodyLimits, RequestMiddleware
 
 _ENVELOPE_BYTES = 64 * 1024  # what multipart or JSON puts around a picture
+_LEAST_BYTES = 256 * 1024  # of a catalogue, in each ten seconds
 
 
 class _Revalidated(StaticFiles):
@@ -33,8 +34,10 @@ def create_app(application: Application) -> FastAPI:
     app = _described()
     app.state.application = application
     problems.install(app)
-    max_upload_bytes = application.settings.max_upload_bytes
-    app.add_middleware(RequestMiddleware, max_body_bytes=max_upload_bytes * 4 // 3 + _ENVELOPE_BYTES)
+    settings = application.settings
+    files = {imports.PATH: BodyLimits(settings.max_import_bytes + _ENVELOPE_BYTES, every_bytes=_LEAST_BYTES)}
+    max_body_bytes = settings.max_upload_bytes * 4 // 3 + _ENVELOPE_BYTES
+    app.add_middleware(RequestMiddleware, max_body_bytes=max_body_bytes, files=files)
     app.add_middleware(RequestMetrics, registry=application.metrics.registry)
 
     static = Path(str(resources.files("seesame").joinpath("web", "static")))
@@ -62,7 +65,6 @@ def _described() -> FastAPI:
         responses={"4XX": problems.DESCRIBED},
     )
     # Searches first: the path of a product may hold slashes, so it would take theirs.
-    app.include_router(search.router)
-    app.include_router(duplicates.router)
-    app.include_router(routes.router)
+    for router in (search.router, duplicates.router, routes.router, imports.router, failures.router):
+        app.include_router(router)
     return app

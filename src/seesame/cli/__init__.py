@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from seesame import __version__
-from seesame.cli import catalogue, database, demo, doctor, duplicates, models, serve, spaces, tune
+from seesame.cli import catalogue, database, demo, doctor, duplicates, jobs, models, serve, spaces, tune
 from seesame.errors import SeesameError, SettingsError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.command("demo")(demo.demo)
 app.command("tune")(tune.tune)
 app.command("doctor")(doctor.doctor)
 app.add_typer(database.app, name="db")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.add_typer(spaces.app, name="spaces")
 
