@@ -8,7 +8,7 @@ from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
 
 from seesame import __version__
-from seesame.api import failures, imports, pages, routes, search
+from seesame.api import duplicates, failures, imports, pages, routes, search
 from seesame.application import Application
 from seesame.http import problems
 from seesame.http.metrics import RequestMetrics
@@ -60,6 +60,6 @@ def _described() -> FastAPI:
         responses={"4XX": problems.DESCRIBED},
     )
     # Searches first: the path of a product may hold slashes, so it would take theirs.
-    for router in (search.router, routes.router, imports.router, failures.router):
+    for router in (search.router, duplicates.router, routes.router, imports.router, failures.router):
         app.include_router(router)
     return app

@@ -56,6 +56,14 @@ VALUES (%(product_id)s, %(image_id)s, %(position)s, %(source)s, %(sha256)s, %(wi
         %(bytes_ref)s, %(etag)s, %(last_modified)s, %(now)s)
 ON CONFLICT (product_id, image_id) DO NOTHING
 
+-- name: insert_fingerprints
+INSERT INTO seesame.fingerprints (product_id, image_id, bits, uniform)
+SELECT product_id, image_id, n.bits, n.uniform
+FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[], %(bits)s::bytea[], %(uniform)s::boolean[])
+    AS n (product_id, image_id, bits, uniform)
+JOIN seesame.product_images i USING (product_id, image_id)
+ON CONFLICT DO NOTHING
+
 -- name: place_images
 UPDATE seesame.product_images i
 SET source = n.source, position = n.position, etag = n.etag, last_modified = n.last_modified
