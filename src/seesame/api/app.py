@@ -8,13 +8,15 @@ from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
 
 from seesame import __version__
-from seesame.api import duplicates, failures, imports, pages, routes, search
+from seesame.api import admin, duplicates, failures, imports, pages, routes, search
 from seesame.application import Application
 from seesame.http import problems
 from seesame.http.metrics import RequestMetrics
 from seesame.http.middleware import BodyLimits, RequestMiddleware
+from seesame.http.own_pages import OwnPages
 
 _ENVELOPE_BYTES = 64 * 1024  # what multipart or JSON puts around a picture
+_SEARCHES = r"/|/v1/search(/.*)?"
 _LEAST_BYTES = 256 * 1024  # of a catalogue, in each ten seconds
 
 
@@ -36,12 +38,15 @@ def create_app(application: Application) -> FastAPI:
     settings = application.settings
     files = {imports.PATH: BodyLimits(settings.max_import_bytes + _ENVELOPE_BYTES, every_bytes=_LEAST_BYTES)}
     max_body_bytes = settings.max_upload_bytes * 4 // 3 + _ENVELOPE_BYTES
+    app.add_middleware(OwnPages, harmless=_SEARCHES)
     app.add_middleware(RequestMiddleware, max_body_bytes=max_body_bytes, files=files)
     app.add_middleware(RequestMetrics, registry=application.metrics.registry)
 
     static = Path(str(resources.files("seesame").joinpath("web", "static")))
     app.mount("/static", _Revalidated(directory=static), name="static")
     app.include_router(pages.router)
+    if settings.admin_pages:
+        app.include_router(admin.router)
     return app
 
 

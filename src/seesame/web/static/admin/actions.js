@@ -1,0 +1,53 @@
+import { ask, Refused } from "./api.js";
+import { refresh } from "./page.js";
+import { leave, tell } from "./told.js";
+
+/** Buttons that say in their data what they ask of the API: method, path, body, a question first, and what is done then. */
+export function watchActions() {
+  document.addEventListener("click", async ({ target }) => {
+    const button = target.closest?.("button[data-path]");
+    if (!button || button.disabled) return;
+    const { method, path, body, sure: question, done, then } = button.dataset;
+    if (question && !(await sure(question, button.textContent))) return;
+    await during(button, async () => {
+      await ask(path, { method, body: body && JSON.parse(body) });
+      await finish(done, then);
+    });
+  });
+}
+
+/** Does something that may be refused, with its button out of reach meanwhile. */
+export async function during(button, work) {
+  button.disabled = true;
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error; // a mistake in this page: the console is to show it
+    tell(error.message, { alarm: true });
+  } finally {
+    button.disabled = false;
+  }
+}
+
+/** Says what was done, here or on the page where it leads. */
+export async function finish(done, then) {
+  if (then) {
+    leave(done);
+    location.assign(then);
+  } else {
+    await refresh();
+    tell(done);
+  }
+}
+
+/** @returns {Promise<boolean>} whether somebody is sure */
+export function sure(question, yes) {
+  const dialog = document.getElementById("sure");
+  document.getElementById("question").textContent = question;
+  document.getElementById("yes").textContent = yes;
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}
