@@ -6,7 +6,7 @@ import { leave, tell } from "./told.js";
 export function watchActions() {
   document.addEventListener("click", async ({ target }) => {
     const button = target.closest?.("button[data-path]");
-    if (!button || button.disabled) return;
+    if (!button) return;
     const { method, path, body, sure: question, done, then } = button.dataset;
     if (question && !(await sure(question, button.textContent))) return;
     await during(button, async () => {
@@ -16,16 +16,17 @@ export function watchActions() {
   });
 }
 
-/** Does something that may be refused, with its button out of reach meanwhile. */
+/** Does something that may be refused, once at a time. The button keeps its focus: one that is disabled would lose it. */
 export async function during(button, work) {
-  button.disabled = true;
+  if (button.ariaDisabled) return;
+  button.ariaDisabled = "true";
   try {
     await work();
   } catch (error) {
     if (!(error instanceof Refused)) throw error; // a mistake in this page: the console is to show it
     tell(error.message, { alarm: true });
   } finally {
-    button.disabled = false;
+    button.ariaDisabled = null;
   }
 }
 

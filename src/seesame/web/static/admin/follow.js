@@ -4,7 +4,7 @@ import { tell } from "./told.js";
 
 const JOB_MS = 1000;
 const HEALTH_MS = 5000;
-const ENDED = { succeeded: "has ended", failed: "has failed", cancelled: "was cancelled" };
+const ENDED = { succeeded: "has ended", failed: "has failed", cancelled: "was stopped" };
 
 /** @typedef {{id: string, status: string, total: number, done: number, failed: number, counts: Object<string, number>,
  *             errors: {line: ?number, product_id: ?string, code: string, message: string}[]}} Job */
@@ -34,9 +34,7 @@ async function followJob(element) {
   const job = await ask(`/v1/jobs/${id}`);
   if (!element.isConnected) return;
   show(element, job);
-  if (job.status === status) return;
-  await refresh();
-  if (job.status in ENDED) tell(`${name} ${ENDED[job.status]}.`);
+  if (job.status !== status && (await refresh()) && job.status in ENDED) tell(`${name} ${ENDED[job.status]}.`);
 }
 
 /** @param {Job} job */

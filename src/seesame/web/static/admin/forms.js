@@ -15,13 +15,12 @@ async function upload(event) {
   const sync = fields.get("mode") === "sync";
   if (sync && !(await sure(`Delete the products that ${file.name} does not name?`, "Import and delete"))) return;
   const bar = document.getElementById("sent");
-  bar.hidden = false;
   const query = new URLSearchParams({ mode: fields.get("mode"), force: sync && fields.has("force") });
   await during(event.submitter, async () => {
-    const job = await send(`/v1/imports?${query}`, file, (share) => { bar.value = share; });
+    bar.hidden = false;
+    const job = await send(`/v1/imports?${query}`, file, (share) => { bar.value = share; }).finally(() => { bar.hidden = true; });
     location.assign(`/admin/imports/${job.id}`);
   });
-  bar.hidden = true;
 }
 
 async function begin(event) {

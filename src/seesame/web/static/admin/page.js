@@ -7,22 +7,26 @@ export function onShown(...shown) {
 }
 
 /**
- * Shows the page as the server has it now. Whoever reads on stays where they are; a button that is gone leaves its focus
- * to the heading.
+ * Shows the page as the server has it now. The focus stays where it was; a button that is gone leaves it to the heading.
+ *
+ * @returns {Promise<boolean>} false while somebody is asked something, or the server does not answer with a page
  */
 export async function refresh() {
-  const response = await fetch(location.href);
-  if (!response.headers.get("content-type")?.startsWith("text/html")) return;
+  const response = await fetch(location.href).catch(() => null);
+  const isPage = response?.headers.get("content-type")?.startsWith("text/html");
+  if (!isPage || document.querySelector("dialog[open]")) return false;
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  const focused = document.activeElement;
-  const label = focused?.closest("#main") && focused.getAttribute("aria-label");
+  const focused = document.activeElement.closest("#main :is(a, button, input)");
   document.getElementById("main").replaceWith(document.adoptNode(page.getElementById("main")));
-  if (!focused?.isConnected) (again(label) ?? document.getElementById("heading")).focus();
+  if (focused) (sameAs(focused) ?? document.getElementById("heading")).focus();
   for (const listener of listeners) listener();
+  return true;
 }
 
-function again(label) {
-  return label && document.querySelector(`#main [aria-label="${CSS.escape(label)}"]`);
+function sameAs(element) {
+  const nameOf = ({ ariaLabel, textContent }) => ariaLabel ?? textContent;
+  const alike = [...document.querySelectorAll(`#main ${element.localName}`)];
+  return alike.find((each) => nameOf(each) === nameOf(element));
 }
 
 /** Times as this browser writes them. */
