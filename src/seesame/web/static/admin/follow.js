@@ -16,16 +16,20 @@ export function follow() {
   if (health) again(health, HEALTH_MS, followHealth);
 }
 
-/** Looks now and then, while the element is there and somebody can see it. */
-function again(element, everyMs, look) {
+/** Looks now and then, while the element is there and somebody can see it. `lost`: the last look failed. */
+function again(element, everyMs, look, lost = false) {
   setTimeout(async () => {
     if (!element.isConnected) return;
+    let failed = false;
     try {
       if (!document.hidden) await look(element);
+      if (lost) tell("The server answers again.");
     } catch (error) {
-      if (!(error instanceof Refused)) throw error; // what cannot be reached may be back the next time
+      if (!(error instanceof Refused)) throw error;
+      failed = true;
+      if (!lost) tell(error.message, { alarm: true });
     }
-    again(element, everyMs, look);
+    again(element, everyMs, look, failed);
   }, everyMs);
 }
 
