@@ -22,6 +22,7 @@ GROUNDS: Final[tuple[Ground, ...]] = ("plain", "gradient", "floor", "patchwork")
 _SIZES: Final = ((1200, 900), (900, 1200), (1000, 1000))
 _SCALES: Final = (0.25, 0.6)  # of the canvas: the longer side of a thing
 _GAP: Final = 0.02
+_PATCHES: Final = 12
 _SMALL: Final = 128  # pixels, the side of the pictures that masks are made on
 _COLOURS: Final = 6
 
@@ -42,11 +43,19 @@ def collages(pictures: Sequence[Picture], ground: Ground, *, whole: bool, count:
         shuffled = [pictures[index] for index in random.permutation(len(pictures))]
         usable = ((picture, piece) for picture in shuffled if (piece := _piece(picture, whole)) is not None)
         things, pieces = zip(*itertools.islice(usable, int(random.integers(2, 5))), strict=True)
-        canvas = _ground(ground, [_opened(picture) for picture in shuffled[-12:]], random)
+        canvas = _ground(ground, [_opened(picture) for picture in shuffled[-_PATCHES:]], random)
         boxes = _placed(canvas, pieces, random)
         if len(boxes) == len(things):
             yield Collage(canvas, things, tuple(boxes))
             count -= 1
+
+
+def bare(pictures: Sequence[Picture], ground: Ground, *, count: int, seed: int) -> Iterator[Image.Image]:
+    """So many grounds with nothing on them."""
+    random = np.random.default_rng(seed)
+    for _ in range(count):
+        some = random.choice(len(pictures), _PATCHES, replace=False)
+        yield _ground(ground, [_opened(pictures[index]) for index in some], random)
 
 
 def cut_out(photo: Image.Image) -> Image.Image | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.bench import Bench
-from bench.collages import GROUNDS, Box, Collage, collages
+from bench.collages import GROUNDS, Box, Collage, bare, collages
 from bench.material import Picture
 from bench.saliency import Map, other_ways
 from bench.table import Row, at_least, at_most, skipped
@@ -54,6 +54,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     }
     singles = list(_singles(bench.real_photos))
     yield from _product(made, singles)
+    yield _grounds(bench.real_photos)
     for name, map_of in {_CHOSEN: regions.contrast, **other_ways(bench.cache_dir)}.items():
         bench.say(f"Regions by {name}")
         yield from _way(name, map_of, made, singles)
@@ -74,6 +75,15 @@ def _product(made: Mapping[tuple[str, str], list[Collage]], singles: Sequence[Co
         found = _found(regions.propose, singles)
         name = f"regions, {len(singles)} photos of one thing (boxes by hand): found"
         yield at_least(name, found.recall, FOUND_SINGLE, f"{found}; one region alone {exact:.2f}", f"{FOUND_SINGLE}")
+
+
+def _grounds(pictures: Sequence[Picture]) -> Row:
+    counts = {
+        ground: [len(regions.propose(image)) for image in bare(pictures, ground, count=COUNT, seed=2000)]
+        for ground in GROUNDS
+    }
+    text = ", ".join(f"{ground} {sum(some) / len(some):.1f}" for ground, some in counts.items())
+    return Row("regions on grounds with nothing on them: regions a picture", text)
 
 
 def _way(

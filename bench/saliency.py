@@ -15,6 +15,7 @@ from seesame.models.session import session_options
 from seesame.regions import SIDE, Contrasts, lab
 
 _FINE, _DEEP = "_blocks.4.sum", "_blocks.10.sum"  # 28 by 28 and 14 by 14 cells
+_BLUR = 4  # cells
 
 Map = Callable[[Image.Image], Contrasts]
 
@@ -43,23 +44,16 @@ def _small(image: Image.Image) -> NDArray[np.float32]:
     return lab(image.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
-def _blurred(values: NDArray[Any], sigma: int) -> NDArray[Any]:
-    kernel = np.exp(-0.5 * (np.arange(-3 * sigma, 3 * sigma + 1) / sigma) ** 2)
-    kernel /= kernel.sum()
-    for axis in (0, 1):
-        values = np.apply_along_axis(np.convolve, axis, values, kernel, "same")
-    return values
-
-
 def _spectral_residual(image: Image.Image) -> NDArray[Any]:
-    """Hou and Zhang, "Saliency Detection: A Spectral Residual Approach", 2007; summed over the channels."""
+    """Hou and Zhang, "Saliency Detection: A Spectral Residual Approach", 2007; summed over the channels, blurred."""
     total = np.zeros((SIDE, SIDE))
     for channel in np.moveaxis(_small(image), -1, 0):
         spectrum = np.fft.fft2(channel)
         log = np.log(abs(spectrum) + 1e-6)
         mean = sum(np.roll(log, (y, x), (0, 1)) for y in (-1, 0, 1) for x in (-1, 0, 1)) / 9
         total += abs(np.fft.ifft2(np.exp(log - mean + 1j * np.angle(spectrum)))) ** 2
-    return _blurred(total, 4)
+    kernel = np.exp(-2 * (np.pi * _BLUR * np.fft.fftfreq(SIDE)) ** 2)  # a Gauss curve's
+    return np.fft.ifft2(np.fft.fft2(total) * np.outer(kernel, kernel)).real
 
 
 def _barrier(image: Image.Image) -> NDArray[Any]:
@@ -68,22 +62,20 @@ def _barrier(image: Image.Image) -> NDArray[Any]:
     Zhang and others, "Minimum Barrier Salient Object Detection at 80 FPS", 2015.
     """
     total = np.zeros((SIDE, SIDE))
-    later, earlier = np.s_[1:], np.s_[:-1]
-    steps: list[tuple[Any, Any]] = [(later, earlier), (earlier, later)]
-    steps += [(np.s_[:, to], np.s_[:, since]) for to, since in steps]
     for channel in np.moveaxis(_small(image), -1, 0):
-        highest, lowest, cost = channel.copy(), channel.copy(), np.full(channel.shape, np.inf, dtype=np.float32)
-        cost[[0, -1]] = cost[:, [0, -1]] = 0
+        inside = np.pad(np.full((SIDE - 2, SIDE - 2), np.inf, dtype=np.float32), 1)
+        highest, lowest = channel + inside, channel - inside  # of the best way that is known
         changed = True
         while changed:
             changed = False
-            for to, since in steps:
-                high, low = np.maximum(highest[since], channel[to]), np.minimum(lowest[since], channel[to])
-                better = (high - low < cost[to] - 1e-3) & np.isfinite(cost[since])
+            for turn in range(4):
+                colour, high, low = (np.rot90(cells, turn) for cells in (channel, highest, lowest))
+                new_high, new_low = np.maximum(high[:-1], colour[1:]), np.minimum(low[:-1], colour[1:])
+                better = new_high - new_low < high[1:] - low[1:] - 1e-3
+                np.copyto(high[1:], new_high, where=better)
+                np.copyto(low[1:], new_low, where=better)
                 changed |= bool(better.any())
-                for values, new in ((highest, high), (lowest, low), (cost, high - low)):
-                    values[to] = np.where(better, new, values[to])
-        total += cost
+        total += highest - lowest
     return total
 
 

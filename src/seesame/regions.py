@@ -13,9 +13,7 @@ from PIL import Image
 
 from seesame.types import Region
 
-SIDE: Final = 64
-"""Pixels, of the square that a photo is looked at in: what to hand to `images.decode` as `shortest_side`."""
-
+SIDE: Final = 64  # cells, of the square that a picture is looked at as
 MOST: Final = 5
 
 Contrasts = NDArray[np.float64]
@@ -27,7 +25,7 @@ _AREAS: Final = 0.008, 0.92  # of the photo
 _LEAST_FILLED: Final = 0.45  # of a region, by the part it is drawn around
 _MARGIN: Final = 0.15  # of a region's sides: how far around it the ground is looked at
 _AREA_POWER: Final = 0.2  # the larger of two parts of the same contrast stands out a little more
-_LEAST: Final = 0.05  # prominence; bare floors and walls stay below it
+_LEAST: Final = 0.05  # prominence; bare grounds of one kind stay below it
 _LEAST_OF_FIRST: Final = 0.2
 _MOST_OVERLAP: Final = 0.5  # of the smaller of two regions
 
@@ -69,7 +67,7 @@ class _Boxes(NamedTuple):
 def propose(picture: Image.Image) -> list[Proposal]:
     """At most five regions of an upright RGB picture, none much over another, the one that stands out most first.
 
-    None where nothing stands out, or where the thing fills the picture. Takes 10 ms: not for an event loop.
+    None where nothing stands out, or where the thing fills the picture. Takes some 10 ms: not for an event loop.
     """
     return cut(contrast(picture))
 
