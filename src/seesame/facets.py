@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 COLUMNS = ("category", "brand")
 _ATTRIBUTES = 3
-_VALUES = 50
+_VALUES = 30  # of a field: more than one reads through, and a page is to stay light
 _KEPT_S = 2.0
 _SHARE = 0.05  # of the time is spent on counting the same again, at most
 _TIMEOUT_S = 2.0  # whoever searches rather does without counts

@@ -71,8 +71,7 @@ def visit(browser: Browser, shop: Shop, faults: list[str]) -> Iterator[Callable[
         dialog.dismiss()
 
     def complained(message: ConsoleMessage) -> None:
-        # Where the server proposes no parts of a photo, the page does without.
-        if message.type == "error" and not message.location["url"].endswith("/v1/search/regions"):
+        if message.type == "error":
             faults.append(message.text)
 
     def asked(request: Request) -> None:

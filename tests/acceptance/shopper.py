@@ -2,10 +2,18 @@
 
 from pathlib import Path
 
+import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Locator, Page, Route, expect
 
 DESKTOP, PHONE = (1280, 900), (360, 740)
+TOUCH = {"size": PHONE, "has_touch": True, "is_mobile": True}
+DEVICES = [
+    pytest.param({"size": DESKTOP, "color_scheme": "light"}, id="desktop"),
+    pytest.param({**TOUCH, "color_scheme": "dark"}, id="phone"),
+]
+"""Colours are the same on both, so two of the four cases show what breaks."""
+
 REFUSED = "Failed to load resource: the server responded with a status of"
 
 
@@ -38,9 +46,9 @@ def choose(page: Page, field: str, value: str) -> None:
     settle(page)
 
 
-def check(page: Page, state: str) -> None:
+def check(page: Page, state: str, *, within: str = "html") -> None:
     """Breaks no rule of accessibility, and is no wider than the window."""
-    report = Axe().run(page)
+    report = Axe().run(page, context=within)
     assert report.violations_count == 0, f"{state}: {report.generate_report()}"
     too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert too_wide == 0, f"{state}: {too_wide} pixels too wide"

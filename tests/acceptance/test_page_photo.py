@@ -4,7 +4,6 @@ import base64
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -12,8 +11,8 @@ from playwright.sync_api import Locator, Page, Request, expect
 
 from tests.acceptance.conftest import Shop
 from tests.acceptance.shopper import (
-    PHONE,
     REFUSED,
+    TOUCH,
     cards,
     choose,
     heading,
@@ -31,7 +30,7 @@ _REGION = re.compile(rb'name="region"\r\n\r\n([\d.,]+)')
 def test_photo_finds_its_product_first(page: Page, shop: Shop) -> None:
     """A chosen photo shows the product it was taken of first, beside the photo itself."""
     with page.expect_file_chooser() as chooser:
-        page.get_by_text("choose one").click()
+        page.locator("#pick").click()
     chooser.value.set_files(shop.photo)
 
     expect(heading(page)).to_have_text("Looks like your photo")
@@ -81,7 +80,7 @@ def test_dropped_photo_is_searched(page: Page, shop: Shop) -> None:
 
 def test_camera_is_offered_on_a_phone(visit: Callable[..., Page], shop: Shop) -> None:
     """On a phone a photo may be taken for the search."""
-    page = visit(size=PHONE, has_touch=True, is_mobile=True)
+    page = visit(**TOUCH)
     expect(page.get_by_text("Take a photo")).to_be_visible()
     expect(page.get_by_label("Take a photo")).to_have_attribute("capture", "environment")
     page.get_by_label("Take a photo").set_input_files(shop.photo)
@@ -140,9 +139,10 @@ def test_back_leads_to_the_photo_again(page: Page, shop: Shop) -> None:
     expect(page.locator("#photo")).to_be_hidden()
 
     page.go_back()
-    expect(heading(page)).to_have_text("Looks like your photo")
+    expect(heading(page)).to_have_text("Looks like this part of your photo")
     expect(_frame(page)).to_be_visible()
     page.go_back()
+    expect(heading(page)).to_have_text("Looks like your photo")
     expect(_frame(page)).to_have_count(0)
     expect(page.get_by_role("img", name="Your photo")).to_be_visible()
     settle(page)
@@ -160,8 +160,11 @@ def test_reload_keeps_the_results_of_a_photo(page: Page, shop: Shop) -> None:
 
 
 def test_part_is_drawn_with_the_mouse(page: Page, shop: Shop) -> None:
-    """Dragging on the photo draws a frame, whose inside is searched without the photo being sent again."""
+    """Dragging on the photo draws a frame, whose inside is searched without the photo being sent again; a click draws
+    nothing."""
     search_by_photo(page, shop.photo)
+    page.locator("#stage img").click(position={"x": 5, "y": 5})
+    expect(_frame(page)).to_have_count(0)
     sent = _sent_when(page, lambda: _drag(page, (0.25, 0.25), (0.75, 0.8)))
     assert b"photo" in _SENT.findall(sent)  # its id
     assert _region(sent) == pytest.approx([0.25, 0.25, 0.5, 0.55], abs=0.01)
@@ -175,16 +178,9 @@ def test_part_is_drawn_with_the_mouse(page: Page, shop: Shop) -> None:
     assert b"region" not in _SENT.findall(whole)
 
 
-def test_click_on_the_photo_draws_nothing(page: Page, shop: Shop) -> None:
-    """A click is no part."""
-    search_by_photo(page, shop.photo)
-    page.locator("#stage img").click()
-    expect(_frame(page)).to_have_count(0)
-
-
 def test_part_is_drawn_with_a_finger(visit: Callable[..., Page], shop: Shop) -> None:
     """On a phone a finger draws the frame, and the page does not scroll under it."""
-    page = visit(size=PHONE, has_touch=True, is_mobile=True)
+    page = visit(**TOUCH)
     search_by_photo(page, shop.photo)
     box = page.locator("#stage").bounding_box()
     assert box
@@ -208,7 +204,8 @@ def test_part_is_drawn_with_a_finger(visit: Callable[..., Page], shop: Shop) -> 
 def test_part_is_chosen_with_keys(page: Page, shop: Shop) -> None:
     """Arrow keys move the frame, with Shift they resize it, it is read out, and Escape removes it."""
     search_by_photo(page, shop.photo)
-    assert _region(_sent_when(page, lambda: page.keyboard.press("c"))) == pytest.approx([0.2, 0.2, 0.6, 0.6])
+    begun = _sent_when(page, lambda: page.get_by_role("button", name="Choose a part").press("Enter"))
+    assert _region(begun) == pytest.approx([0.2, 0.2, 0.6, 0.6])
     settle(page)
     expect(_frame(page)).to_be_focused()
 
@@ -224,6 +221,7 @@ def test_part_is_chosen_with_keys(page: Page, shop: Shop) -> None:
 
     _sent_when(page, lambda: page.keyboard.press("Escape"))
     expect(_frame(page)).to_have_count(0)
+    expect(page.get_by_role("button", name="Choose a part")).to_be_focused()
 
 
 def test_filters_keep_the_photo_and_its_part(page: Page, shop: Shop) -> None:
@@ -237,24 +235,34 @@ def test_filters_keep_the_photo_and_its_part(page: Page, shop: Shop) -> None:
     assert product_ids(page)[0] == shop.photo_product_id
 
 
-def test_proposed_parts_are_dots(page: Page, shop: Shop) -> None:
-    """Parts that the server proposes are dots on the photo, which search them."""
-    region = {"x": 0.1, "y": 0.2, "width": 0.4, "height": 0.5}
-    proposed: dict[str, Any] = {"regions": [{"region": region, "results": [{"product": {"category": "hats"}}]}]}
-    page.route("**/v1/search/regions", lambda route: route.fulfill(json=proposed))
+def test_parts_that_stand_out_are_dots(page: Page, shop: Shop) -> None:
+    """What stands out on the photo has a dot, which names what it looks like and searches it; then its frame has the
+    focus, and the dot makes room for it."""
     search_by_photo(page, shop.photo)
-    dot = page.get_by_role("button", name="Search this part: hats")
-    sent = _sent_when(page, dot.click)
-    assert _region(sent) == pytest.approx([0.1, 0.2, 0.4, 0.5])
-    expect(_frame(page)).to_be_visible()
+    dot = page.get_by_role("button", name="Search this part: umbrellas")
+    left, top, width, height = _region(_sent_when(page, lambda: dot.press("Enter")))
+    assert 0 < left < left + width < 1
+    assert 0 < top < top + height < 1
+    expect(heading(page)).to_have_text("Looks like this part of your photo")
+    expect(_frame(page)).to_be_focused()
+    expect(dot).to_be_hidden()
+    settle(page)
+    assert product_ids(page)[0] == shop.photo_product_id
+
+    _sent_when(page, lambda: page.keyboard.press("Escape"))
+    expect(dot).to_be_visible()
 
 
-def test_photo_without_proposed_parts_has_no_dots(page: Page, shop: Shop) -> None:
-    """Where the server proposes nothing, the photo is searched all the same."""
-    page.route("**/v1/search/regions", lambda route: route.fulfill(status=422, json={}))
-    with page.expect_response("**/v1/search/regions"):
-        search_by_photo(page, shop.photo)
-    expect(page.locator(".dot")).to_have_count(0)
+def test_photo_on_which_nothing_stands_out_has_no_dots(page: Page, tmp_path: Path) -> None:
+    """Where the server proposes the whole photo, that is what is searched already."""
+    bare = tmp_path / "bare.png"
+    Image.linear_gradient("L").save(bare)
+    with page.expect_response("**/v1/search/regions") as proposed:
+        search_by_photo(page, bare)
+    assert proposed.value.ok
+    proposed.value.finished()
+    page.evaluate("() => new Promise(requestAnimationFrame)")  # by then dots would be there
+    assert page.locator(".dot").count() == 0
 
 
 def test_text_file_named_jpg_is_refused_in_words(page: Page, shop: Shop, tmp_path: Path, faults: list[str]) -> None:

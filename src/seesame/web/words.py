@@ -10,7 +10,7 @@ REASONS: dict[Reason, str] = {
     "clip_busy": "The CLIP model was busy, so the smaller built-in model answered.",
     "clip_downloading": "The CLIP model was still being downloaded, so the smaller built-in model answered.",
     "clip_indexing": "The CLIP model was still indexing, so the smaller built-in model answered.",
-    "no_text_model": "No CLIP model that reads was here, so words were matched with the products’ texts.",
+    "no_text_model": "CLIP, which understands words, was not available, so they were matched with the products’ texts.",
 }
 
 

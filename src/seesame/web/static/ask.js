@@ -34,13 +34,11 @@ export async function ask(wish) {
   try {
     const page = await load(fields, photo, signal);
     if (signal.aborted) return;
-    performance.mark("answered");
     const { address, photoId, refused } = show(page, how);
     if (photo) photo.id = photoId;
     const searched = refused ? null : photo; // words that follow are not to be searched with a file that is no picture
     if (how === "fresh" || how === "narrow") remember(address, searched);
     for (const listener of listeners) listener({ photo: searched, begun: false });
-    requestAnimationFrame(() => setTimeout(() => performance.measure("shown", "answered")));
   } catch (error) {
     if (signal.aborted) return;
     settle();

@@ -19,6 +19,8 @@ export function frame(stage, { onChange }) {
   let region = null;
   let timer;
 
+  const focus = () => element.focus({ preventScroll: true });
+
   const show = (wanted) => {
     region = wanted;
     clearTimeout(timer);
@@ -41,7 +43,7 @@ export function frame(stage, { onChange }) {
       over.abort();
       const drawn = region !== before && region?.width >= LEAST && region.height >= LEAST;
       if (type === "pointercancel" || !drawn) return show(before);
-      element.focus({ preventScroll: true });
+      focus();
       onChange(region);
     };
     stage.setPointerCapture(event.pointerId);
@@ -62,10 +64,11 @@ export function frame(stage, { onChange }) {
 
   return {
     show,
+    focus,
     /** A frame in the middle, to go on from with the keys. */
     begin() {
       show({ x: 0.2, y: 0.2, width: 0.6, height: 0.6 });
-      element.focus({ preventScroll: true });
+      focus();
       onChange(region);
     },
   };

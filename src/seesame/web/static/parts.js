@@ -21,7 +21,12 @@ const grid = () => document.getElementById("grid");
 export function wait(how) {
   const list = grid();
   list.ariaBusy = "true";
+  const words = document.getElementById("words");
+  words.defaultValue = words.value; // what is typed from now on stays
   if (how === "append" || how === "narrow") return;
+  const heading = document.getElementById("heading");
+  heading.dataset.before ??= heading.textContent;
+  heading.textContent = "Searching…";
   document.querySelector("#answer .notice")?.remove();
   document.getElementById("more")?.remove();
   const skeleton = document.getElementById("waiting").content;
@@ -31,6 +36,9 @@ export function wait(how) {
 /** Show that none is. */
 export function settle() {
   grid().ariaBusy = null;
+  const heading = document.getElementById("heading");
+  heading.textContent = heading.dataset.before ?? heading.textContent; // no page came
+  delete heading.dataset.before;
   for (const skeleton of document.querySelectorAll(".skeleton")) skeleton.remove();
 }
 

@@ -19,13 +19,20 @@ export function photoPanel({ onRegion }) {
   const choose = (region) => {
     part.show(region);
     label();
+    if (!region) button.focus({ preventScroll: true });
     onRegion(Object.assign(photo, { region }));
   };
   const part = frame(stage, { onChange: choose });
-  const proposed = dots(stage, { onChoose: choose });
+  const proposed = dots(stage, {
+    onChoose(region) {
+      choose(region);
+      part.focus();
+    },
+  });
   const label = () => {
     button.textContent = photo?.region ? "Whole photo" : "Choose a part";
     keys.hidden = !photo?.region;
+    proposed.mark(photo?.region);
   };
 
   button.addEventListener("click", () => (photo.region ? choose(null) : part.begin()));
