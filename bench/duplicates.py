@@ -1,6 +1,7 @@
 """Duplicates: how well copies of photos are found, by the product's own path, and what it costs among many."""
 
 import io
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,10 +17,10 @@ from PIL import Image, ImageEnhance
 from bench import synthetic
 from bench.bench import Bench
 from bench.material import Picture
-from bench.peak import peak_bytes
 from bench.shop import Shop
 from bench.table import Row, at_least, at_most, skipped
 from bench.turns import seconds
+from bench.usage import cpu_s, peak_bytes
 from bench.vectors import add_products, fill, real_vectors
 from seesame.application import Application, open_application
 from seesame.catalogue import Source
@@ -28,7 +29,7 @@ from seesame.db.embedded import EmbeddedPostgres
 from seesame.db.migrate import migrate
 from seesame.db.pool import Database, scalar
 from seesame.db.spaces import register
-from seesame.duplicates import Duplicates
+from seesame.duplicates import Duplicates, Step
 from seesame.fingerprints import fingerprint
 from seesame.likeness import Likeness
 from seesame.pictures import PictureStore
@@ -130,6 +131,7 @@ def _quality(bench: Bench, application: Application, photos: tuple[Picture, ...]
         yield Row(f"duplicates: recall, {copy}", f"{found / len(photos):.4f}")
     yield Row(f"{name}: time", f"{took_s:.0f} s ({(total + len(photos)) / took_s:.0f} a second)")
     yield _fingerprints(application, photos)
+    yield _backfill(application)
 
 
 def _publish(application: Application, number: int, photo: Picture) -> None:
@@ -182,6 +184,25 @@ def _fingerprints(application: Application, photos: tuple[Picture, ...]) -> Row:
     return at_most("duplicates: a fingerprint, as a part of storing a picture", share, 0.1, measured, "10%")
 
 
+def _backfill(application: Application) -> Row:
+    """The fingerprints of stored pictures, as after the update that brought them."""
+    with application.database.session() as connection:
+        connection.execute("DELETE FROM seesame.fingerprints")
+    stop, read = threading.Event(), [(time.perf_counter(), 0)]
+
+    def progressed(step: Step, done: int, _: int) -> None:
+        if step == "pictures":
+            read.append((time.perf_counter(), done))
+        else:
+            stop.set()
+
+    application.duplicates.update(lanes=_LANES, stop=stop, on_progress=progressed)
+    took_s, done = read[-1][0] - read[0][0], read[-1][1]
+    return Row(
+        f"duplicates: fingerprints of {done:,} stored pictures", f"{took_s:.0f} s ({done / took_s:.0f} a second)"
+    )
+
+
 def _cost(bench: Bench) -> Iterator[Row]:
     """Vectors mixed of real ones are compared; then groups are made of more pairs than a shop would have."""
     mixed = synthetic.mixtures(real_vectors(bench), max(COUNTS), seed=2)
@@ -203,11 +224,11 @@ def _among(bench: Bench, vectors: Vectors) -> Iterator[Row]:
         fill(bench, database, space, vectors)
         name = f"duplicates among {len(vectors):,} × {DIMENSIONS}, 1 in {SHARED} the same"
         bench.say("Comparing them")
-        yield _updated(f"{name}: compare all", server.dsn)
+        yield _updated(f"{name}: compare all", server.dsn, folder)
         bench.say("Making groups")
         _relate(database, len(vectors))
-        yield _updated(f"{name}, each near to one and alike to ten: make the groups", server.dsn)
-        yield _updated(f"{name}: update with nothing new", server.dsn)
+        yield _updated(f"{name}, each near to one and alike to ten: make the groups", server.dsn, folder)
+        yield _updated(f"{name}: update with nothing new", server.dsn, folder)
         yield from _requests(name, database)
 
 
@@ -244,22 +265,26 @@ def _relate(database: Database, count: int) -> None:
         connection.execute("VACUUM ANALYZE seesame.fingerprints")
 
 
-def _updated(name: str, dsn: str) -> Row:
+def _updated(name: str, dsn: str, folder: Path) -> Row:
     """An update in a process of its own."""
+    postmaster = int((folder / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0])
+    before_s = cpu_s(postmaster)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as child:
-        took_s, own_s, before, peak, groups = child.submit(_update, dsn).result()
-    memory = f"{peak / 2**20:.0f} MB at most, {(peak - before) / 2**20:.0f} MB of them for this"
-    return Row(name, f"{took_s:.1f} s ({own_s:.1f} s of CPU outside PostgreSQL), {groups:,} groups, {memory}")
+        took_s, own_s, begun, peak, groups = child.submit(_update, dsn).result()
+    spent = f"CPU: {cpu_s(postmaster) - before_s:.1f} s in PostgreSQL, {own_s:.1f} s outside"
+    memory = f"{peak / 2**20:.0f} MB at most, {(peak - begun) / 2**20:.0f} MB of them for this"
+    return Row(name, f"{took_s:.1f} s ({spent}), {groups:,} groups, {memory}")
 
 
 def _update(dsn: str) -> tuple[float, float, int, int, int]:
     """Seconds, those of this process's CPU, its memory before and at most, groups."""
-    before, own_s = peak_bytes(), time.process_time()
+    begun, own_s = peak_bytes(), time.process_time()
     with closing(Database(dsn)) as database, TemporaryDirectory() as folder:
         database.open()
         duplicates = Duplicates(database, PictureStore(Path(folder)), placeholder_products=10)
         took_s = seconds(lambda: duplicates.update(lanes=_LANES))
-        return took_s, time.process_time() - own_s, before, peak_bytes(), duplicates.groups(limit=1).total
+        own_s = time.process_time() - own_s
+        return took_s, own_s, begun, peak_bytes(), duplicates.groups(limit=1).total
 
 
 def _requests(name: str, database: Database) -> Iterator[Row]:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from bench import random_clip
 from bench.bench import Bench
-from bench.peak import peak_bytes
 from bench.table import Row, at_least
 from bench.turns import medians
+from bench.usage import peak_bytes
 from seesame import images
 from seesame.embedding.local import LocalEmbedder
 from seesame.models.clip import ClipModel

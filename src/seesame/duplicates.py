@@ -168,6 +168,8 @@ class Duplicates:
         """Fingerprints of the pictures that came before there were any."""
         with self._database.transaction() as connection:
             total = rows.count_unread(connection)
+        if total:
+            _log.info("Reading %d pictures that have no fingerprint", total)
         after, done = BEGIN, 0
         while not stop.is_set():
             with self._database.transaction(timeout_s=_LONG_S) as connection:
