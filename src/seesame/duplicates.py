@@ -6,7 +6,7 @@ not compared yet, and, if there were any, the groups anew. Requests only read wh
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -229,7 +229,7 @@ class Duplicates:
 
     def _group(self) -> None:
         """Makes the groups anew, if there is anything new."""
-        web: Web = Web()
+        web = Web()
         with self._database.transaction(timeout_s=_LONG_S) as connection:
             run = rows.latest(connection)
             if run is not None and not run.stale:
@@ -243,11 +243,7 @@ class Duplicates:
                     likeness = Likeness(similarity, distance)
                     if (kind := likeness.kind) is not None:
                         web.add(image.image_id, other, kind, likeness)
-        groups = web.groups()
-        for group in groups:
-            group.covered = group.covered or not uniform.isdisjoint(group.members)
-        rows.replace(self._database, [(_id(group), group) for group in groups])
-        _log.info("Found %d groups of duplicates", len(groups))
+        rows.replace(self._database, _named(web, uniform))
 
 
 def _sought(items: Sequence[Uncompared], vectors: Vectors) -> dict[bytes, Sought]:
@@ -276,6 +272,8 @@ def _parts(items: Sequence[Uncompared], vectors: Vectors, count: int) -> list[tu
     return [(items[start : start + size], vectors[start : start + size]) for start in range(0, len(items), size)]
 
 
-def _id(group: Group) -> UUID:
-    """The same as long as the image that it is named after stays."""
-    return uuid5(_NAMESPACE, f"{group.kind}/{group.centre}")
+def _named(web: Web, uniform: set[UUID]) -> Iterator[tuple[UUID, Group]]:
+    """The groups with their ids, which stay as long as the images that they are named after."""
+    for group in web.groups():
+        group.covered = group.covered or not uniform.isdisjoint(group.members)
+        yield uuid5(_NAMESPACE, f"{group.kind}/{group.centre}"), group

@@ -4,10 +4,11 @@ A walk over all images goes by their key, page by page, each in a transaction of
 begins anew where it left off, and holds no lock for longer than a page.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 from uuid import UUID, uuid4
 
@@ -181,7 +182,7 @@ def latest(connection: Connection) -> Run | None:
     return None if row is None else Run(*row)
 
 
-def replace(database: Database, groups: Sequence[tuple[UUID, Group]]) -> None:
+def replace(database: Database, groups: Iterable[tuple[UUID, Group]]) -> None:
     """Shows these groups, with their ids, in the place of all others, at once when they are all written."""
     with database.transaction(timeout_s=300) as connection:
         others = [row[0] for row in connection.execute(_SQL["others"])]
@@ -189,13 +190,13 @@ def replace(database: Database, groups: Sequence[tuple[UUID, Group]]) -> None:
         connection.execute(_SQL["forget"], {"run_ids": others})
         compared = scalar(connection, _SQL["count_compared"])
         run_id = int(scalar(connection, _SQL["begin"], {"compared": compared}))
-    members = [
+    members = (
         (image_id, group.kind, group_id, likeness.similarity, likeness.distance, group.covered)
         for group_id, group in groups
         for image_id, likeness in group.members.items()
-    ]
-    for start in range(0, len(members), _WRITTEN_AT_ONCE):
-        _write_members(database, run_id, members[start : start + _WRITTEN_AT_ONCE])
+    )
+    while part := list(islice(members, _WRITTEN_AT_ONCE)):
+        _write_members(database, run_id, part)
     with database.transaction() as connection:
         connection.execute(_SQL["finish"], {"run_id": run_id})
 
