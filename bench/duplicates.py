@@ -177,11 +177,16 @@ def _fingerprints(application: Application, photos: tuple[Picture, ...]) -> Row:
     """What a fingerprint costs beside the rest of storing a picture."""
     data = [photo.path.read_bytes() for photo in photos[:100]]
     pictures = [Image.open(io.BytesIO(one)).convert("RGB") for one in data]
-    alone_s = seconds(lambda: [fingerprint(picture) for picture in pictures])
-    store_s = seconds(lambda: [application.catalogue.store("x", 0, Source("x", one)) for one in data])
-    share = alone_s / store_s
-    measured = f"{alone_s * 10:.2f} of {store_s * 10:.1f} ms a photo = {share:.1%}"
-    return at_most("duplicates: a fingerprint, as a part of storing a picture", share, 0.1, measured, "10%")
+    alone_s = _cpu_s(lambda: [fingerprint(picture) for picture in pictures])
+    store_s = _cpu_s(lambda: [application.catalogue.store("x", 0, Source("x", one)) for one in data])
+    measured = f"{alone_s * 10:.2f} of {store_s * 10:.1f} ms of CPU a photo = {alone_s / store_s:.0%}"
+    return Row("duplicates: a fingerprint, as a part of storing a picture", measured)
+
+
+def _cpu_s(work: Callable[[], object]) -> float:
+    begun = time.thread_time()
+    work()
+    return time.thread_time() - begun
 
 
 def _backfill(application: Application) -> Row:
