@@ -9,7 +9,21 @@ from pathlib import Path
 
 import psutil
 
-from bench import api, duplicates, embedding, exact, memory, overload, photos, queries, scale, service, startup, vectors
+from bench import (
+    api,
+    duplicates,
+    embedding,
+    exact,
+    memory,
+    overload,
+    photos,
+    queries,
+    regions,
+    scale,
+    service,
+    startup,
+    vectors,
+)
 from bench.bench import Bench, opened
 from bench.table import Chart, Row, print_table
 
@@ -18,6 +32,7 @@ BENCHES: dict[str, Callable[[Bench], Iterator[Row | Chart]]] = {
     "vectors": vectors.rows,
     "exact": exact.rows,
     "photos": photos.rows,
+    "regions": regions.rows,
     "queries": queries.rows,
     "duplicates": duplicates.rows,
     "startup": startup.rows,
@@ -34,6 +49,8 @@ benchmarks:
   vectors     recall and latency of a search among 100,000 vectors, 512 and 1280 dimensions
   exact       search without pgvector, among 10,000 and 100,000 vectors
   photos      import and index; quality (only with --photos)
+  regions     the parts of a photo that stand out: which are found, at what cost, and what searching them finds
+              (only with --photos)
   duplicates  precision and recall of near duplicates (only with --photos); what they
               cost among 10,000 and 100,000 pictures; half an hour, only when named
   queries     a search by photo over HTTP: latency, and throughput with four clients
