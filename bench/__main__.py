@@ -52,7 +52,7 @@ benchmarks:
   regions     the parts of a photo that stand out: which are found, at what cost, and what searching them finds
               (only with --photos)
   duplicates  precision and recall of near duplicates (only with --photos); what they
-              cost among 100,000 pictures; a quarter of an hour, only when named
+              cost among 10,000 and 100,000 pictures; half an hour, only when named
   queries     a search by photo over HTTP: latency, and throughput with four clients
   startup     second start to the first answer; git clone to the first result
   api         a search by photo beside a CLIP service, among 100,000 images: what the API adds, and a photo again

@@ -6,7 +6,7 @@ not compared yet, and, if there were any, the groups anew. Requests only read wh
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -15,17 +15,8 @@ from uuid import UUID, uuid5
 from seesame.catalogue import check_text
 from seesame.db import duplicates as rows
 from seesame.db import indexes, spaces
-from seesame.db.duplicates import (
-    BEGIN,
-    Alike,
-    Grouped,
-    Look,
-    Member,
-    Neighbour,
-    PlaceholderReason,
-    Run,
-    Uncompared,
-)
+from seesame.db.duplicates import BEGIN, Alike, Grouped, Member, PlaceholderReason, Run, Uncompared
+from seesame.db.neighbours import Neighbour, Sought, nearest, nearest_by_comparing
 from seesame.db.pool import Database
 from seesame.db.spaces import meanwhile_changed
 from seesame.errors import DatabaseError, ImageError, NotFound, SeesameError, StorageFull
@@ -177,6 +168,8 @@ class Duplicates:
         """Fingerprints of the pictures that came before there were any."""
         with self._database.transaction() as connection:
             total = rows.count_unread(connection)
+        if total:
+            _log.info("Reading %d pictures that have no fingerprint", total)
         after, done = BEGIN, 0
         while not stop.is_set():
             with self._database.transaction(timeout_s=_LONG_S) as connection:
@@ -204,7 +197,10 @@ class Duplicates:
             total = rows.count_uncompared(connection, space)
             if total and not space.indexed and indexes.is_missing(connection, space):
                 return  # the indexer builds it when all have their vectors
-        limit = _EXACT_PAGE if space.vector_type == "real[]" else _PAGE
+        if space.vector_type == "real[]":
+            limit, lanes = _EXACT_PAGE, 1  # NumPy takes all cores by itself
+        else:
+            limit = _PAGE
         after, done = BEGIN, 0
         while not stop.is_set():
             with self._database.transaction(timeout_s=_LONG_S) as connection:
@@ -222,17 +218,18 @@ class Duplicates:
 
     def _alike(self, space: Space, items: Sequence[Uncompared], vectors: Vectors) -> None:
         """Finds what some pictures are alike to, and writes it. Pictures that show nothing are alike to none."""
-        nearest = rows.nearest_by_comparing if space.vector_type == "real[]" else rows.nearest
+        sought = _sought(items, vectors)
+        search = nearest_by_comparing if space.vector_type == "real[]" else nearest
         with self._database.transaction(timeout_s=_LONG_S) as connection:
-            found = nearest(connection, space, items, vectors, limit=_NEIGHBOURS, floor=FLOOR)
-            keys = {n.image_id: (n.product_id, n.image_id) for neighbours in found for n in neighbours}
-            looks = rows.looks(connection, [item.key for item in items] + list(keys.values()))
-            written = [(i.key, _likenesses(i, n, looks)) for i, n in zip(items, found, strict=True)]
+            neighbours = search(connection, space, list(sought.values()), limit=_NEIGHBOURS, floor=FLOOR)
+            found = dict(zip(sought, neighbours, strict=True))
+            looks = rows.looks(connection, list({(n.product_id, n.image_id) for many in neighbours for n in many}))
+            written = [(item.key, _likenesses(item, found.get(item.sha256, []), looks)) for item in items]
             rows.write_alike(connection, space, written)
 
     def _group(self) -> None:
         """Makes the groups anew, if there is anything new."""
-        web: Web = Web()
+        web = Web()
         with self._database.transaction(timeout_s=_LONG_S) as connection:
             run = rows.latest(connection)
             if run is not None and not run.stale:
@@ -246,29 +243,27 @@ class Duplicates:
                     likeness = Likeness(similarity, distance)
                     if (kind := likeness.kind) is not None:
                         web.add(image.image_id, other, kind, likeness)
-        groups = web.groups()
-        for group in groups:
-            group.covered = group.covered or not uniform.isdisjoint(group.members)
-        rows.replace(self._database, [(_id(group), group) for group in groups])
-        _log.info("Found %d groups of duplicates", len(groups))
+        rows.replace(self._database, _named(web, uniform))
 
 
-def _likenesses(item: Uncompared, neighbours: Sequence[Neighbour], looks: dict[UUID, Look]) -> Alike:
-    """Which neighbours are near to a picture or look like it; those of the same bytes are known anyway."""
-    own = looks.get(item.image_id)
-    others = [(n, looks[n.image_id]) for n in neighbours if n.image_id in looks]
-    others = [(n, look) for n, look in others if own and not look.uniform and look.sha256 != own.sha256]
-    if own is None or own.uniform or not others:
-        return Alike(item.image_id, [], [], [])
-    bits = distances(own.bits, [look.bits for _, look in others]).tolist()
-    kept = [
-        (n, distance) for (n, _), distance in zip(others, bits, strict=True) if Likeness(n.similarity, distance).kind
-    ]
+def _sought(items: Sequence[Uncompared], vectors: Vectors) -> dict[bytes, Sought]:
+    """One for all that are the same, by their digest: a picture that stands for thousands is looked for once a page."""
+    sought: dict[bytes, Sought] = {}
+    for item, vector in zip(items, vectors, strict=True):
+        one = sought.get(item.sha256) or Sought(vector, item.sha256, item.product_id)
+        if not item.uniform:
+            sought[item.sha256] = one if one.product_id == item.product_id else one._replace(product_id=None)
+    return sought
+
+
+def _likenesses(item: Uncompared, neighbours: Sequence[Neighbour], looks: dict[UUID, bytes]) -> Alike:
+    """Which neighbours are near to a picture or look like it."""
+    others = [n for n in neighbours if n.image_id in looks and n.product_id != item.product_id]
+    bits = distances(item.bits, [looks[n.image_id] for n in others]).tolist()
+    likenesses = [(n.image_id, Likeness(n.similarity, distance)) for n, distance in zip(others, bits, strict=True)]
+    kept = [(image_id, likeness) for image_id, likeness in likenesses if likeness.kind]
     return Alike(
-        item.image_id,
-        [neighbour.image_id for neighbour, _ in kept],
-        [neighbour.similarity for neighbour, _ in kept],
-        [distance for _, distance in kept],
+        item.image_id, [i for i, _ in kept], [one.similarity for _, one in kept], [one.distance for _, one in kept]
     )
 
 
@@ -277,6 +272,8 @@ def _parts(items: Sequence[Uncompared], vectors: Vectors, count: int) -> list[tu
     return [(items[start : start + size], vectors[start : start + size]) for start in range(0, len(items), size)]
 
 
-def _id(group: Group) -> UUID:
-    """The same as long as the image that it is named after stays."""
-    return uuid5(_NAMESPACE, f"{group.kind}/{group.centre}")
+def _named(web: Web, uniform: set[UUID]) -> Iterator[tuple[UUID, Group]]:
+    """The groups with their ids, which stay as long as the images that they are named after."""
+    for group in web.groups():
+        group.covered = group.covered or not uniform.isdisjoint(group.members)
+        yield uuid5(_NAMESPACE, f"{group.kind}/{group.centre}"), group

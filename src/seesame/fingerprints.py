@@ -32,7 +32,7 @@ def fingerprint(picture: Image.Image) -> Fingerprint:
 
 def distances(one: bytes, others: list[bytes]) -> NDArray[np.int64]:
     """In how many bits each of the others differs. Shape (n,)."""
-    bits = np.frombuffer(b"".join(others), np.uint64).reshape(len(others), -1)
+    bits = np.frombuffer(b"".join(others), np.uint64).reshape(len(others), len(one) // 8)
     differing: NDArray[np.int64] = np.bitwise_count(bits ^ np.frombuffer(one, np.uint64)).sum(axis=1, dtype=np.int64)
     return differing
 

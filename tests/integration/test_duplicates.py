@@ -17,9 +17,11 @@ import psycopg
 import pytest
 from PIL import Image, ImageEnhance
 from psycopg.conninfo import make_conninfo
+from typer.testing import CliRunner
 
 from seesame.application import Application, open_application
 from seesame.catalogue import Source
+from seesame.cli import app
 from seesame.db import duplicates as rows
 from seesame.db import indexes, spaces
 from seesame.db.catalogue import insert_fingerprints
@@ -152,7 +154,7 @@ def test_deleted_and_replaced_pictures_leave_their_groups_at_once(application: A
     for name in ("a", "b", "c"):
         _add(application, name, first)
     application.indexer.run_once(finish=True)
-    application.duplicates.update()
+    assert application.duplicates.update()
     found = application.duplicates.groups(limit=10)
     assert [group.group.products for group in found.groups] == [3]
     application.catalogue.delete("a")
@@ -164,7 +166,7 @@ def test_deleted_and_replaced_pictures_leave_their_groups_at_once(application: A
     assert application.duplicates.groups(limit=10).total == 0
     _add(application, "d", first)
     application.indexer.run_once(finish=True)
-    application.duplicates.update()
+    assert application.duplicates.update()
     assert application.duplicates.groups(limit=10).total == 1
     with application.database.transaction() as connection:
         assert connection.execute("SELECT count(*) FROM seesame.fingerprints").fetchone() == (3,)
@@ -180,7 +182,7 @@ def test_pictures_that_stand_for_many_products_are_placeholders(shop: Applicatio
     _add(shop, "pair1", _jpeg(_scene(1)))
     _add(shop, "pair2", _jpeg(_scene(1)))
     shop.indexer.run_once(finish=True)
-    shop.duplicates.update()
+    assert shop.duplicates.update()
     with served(shop) as client:
         answer = _get(client, "placeholders")
         told = [(one["reason"], one["products"]) for one in answer["placeholders"]]
@@ -203,7 +205,7 @@ def test_groups_are_paged_in_one_order(application: Application) -> None:
         for copy in range(size):
             _add(application, f"p{number}-{copy}", _jpeg(_scene(number)))
     application.indexer.run_once(finish=True)
-    application.duplicates.update()
+    assert application.duplicates.update()
     with served(application) as client:
         pages = [_get(client, kind="exact", limit=1, offset=offset) for offset in range(5)]
     assert [page["total"] for page in pages] == [4] * 5
@@ -249,7 +251,7 @@ def test_what_was_cut_short_goes_on_where_it_was(application: Application) -> No
     stop = threading.Event()
     assert application.duplicates.update(stop=stop, on_progress=lambda *_: stop.set())
     assert application.duplicates.groups(limit=10).run is None
-    application.duplicates.update()
+    assert application.duplicates.update()
     assert application.duplicates.groups(limit=10).total == 1
 
 
@@ -367,22 +369,43 @@ def test_neighbours_of_many_are_those_that_comparing_all_finds(many: Database, t
     assert pairs["exact"] == set()
 
 
-def test_the_command_finds_shows_and_writes(tmp_path: Path, cache_dir: Path) -> None:
-    """In a shell of its own: a table, JSON, a CSV with every picture, placeholders, and help."""
-    shell = Shell(tmp_path, cache_dir)
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+def test_copies_do_not_hide_what_is_near_to_them(many: Database, tmp_path: Path) -> None:
+    """More copies than neighbours are looked for, of a picture and of one near to it: all are one near group."""
+    rng = np.random.default_rng(6)
+    one, *others = rng.normal(size=(101, 48))
+    near = one + rng.normal(scale=0.1, size=48)
+    vectors = unit(np.array([one] * 30 + [near] * 30 + others))
+    digests = [b"one"] * 30 + [b"near"] * 30 + [bytes([number]) for number in range(100)]
+    with many.transaction() as connection:
+        space = spaces.register(connection, SpaceIdentity("toy", "0" * 64, 48), "fallback")
+        images = add_images(connection, space, vectors)
+        for table in ("product_images", f"embeddings_{space.space_id}"):
+            statement = f"UPDATE seesame.{table} SET sha256 = %s WHERE product_id = %s"
+            pairs = [(digest, image.product_id) for digest, image in zip(digests, images, strict=True)]
+            connection.cursor().executemany(statement.encode(), pairs)
+        prints = [Fingerprint(bytes(16) if n < 60 else rng.bytes(16), uniform=False) for n in range(len(images))]
+        insert_fingerprints(connection, [(i.product_id, i.image_id, f) for i, f in zip(images, prints, strict=True)])
+    indexes.ensure(many, space)
+    duplicates = Duplicates(many, PictureStore(tmp_path), placeholder_products=10)
+    assert duplicates.update(lanes=2)
+    found = [one.group for one in duplicates.groups(limit=10).groups]
+    assert [(group.kind, group.products) for group in found] == [("exact", 30), ("exact", 30), ("near", 60)]
+
+
+def test_the_command_finds_shows_and_writes(application: Application, dsn: str, tmp_path: Path) -> None:
+    """In a shell of its own: a table, JSON, a CSV with every picture, and placeholders."""
     for number, data in enumerate(_variants(_scene(0))):
-        (pictures / f"copy{number}.jpg").write_bytes(data)
-    (pictures / "blank.png").write_bytes(_jpeg(Image.new("RGB", (90, 90), "grey")))
-    assert "no vector" not in shell("import", "--no-index", str(pictures)).stderr
-    waiting = shell("duplicates")
-    assert "7 pictures are not compared yet" in waiting.stderr
-    shell("index")
-    shown = shell("duplicates", "--kind", "near").stdout
-    assert "copy5" in shown
-    assert "exact" not in shown
-    assert "1 groups, 1 shown" in shown
+        _add(application, f"copy{number}", data)
+    _add(application, "blank", _jpeg(Image.new("RGB", (90, 90), "grey")))
+    application.indexer.run_once(finish=True)
+    _add(application, "new", _jpeg(_scene(1)))
+    shell = Shell(tmp_path, application.settings.cache_dir)
+    shell.environment["DATABASE_URL"] = dsn
+    done = shell("duplicates", "--kind", "near")
+    assert "1 pictures are not compared yet" in done.stderr
+    assert "copy5" in done.stdout
+    assert "exact" not in done.stdout
+    assert "1 groups, 1 shown" in done.stdout
     answer = json.loads(shell("duplicates", "--no-update", "--json", "--product", "copy0").stdout)
     assert [group["kind"] for group in answer["groups"]] == ["exact", "near"]
     table = tmp_path / "duplicates.csv"
@@ -395,6 +418,11 @@ def test_the_command_finds_shows_and_writes(tmp_path: Path, cache_dir: Path) -> 
     stands = shell("duplicates", "--placeholders", "--min-products", "6").stdout
     assert "nearly the same picture" in stands
     assert "of one colour" in stands
-    assert "Cannot write" in shell("duplicates", "--csv", str(tmp_path / "no" / "x.csv"), code=1).stderr
-    assert shell("duplicates", "--kind", "same", code=2).stderr
-    assert "recompressed" in shell("duplicates", "--help").stdout
+
+
+@pytest.mark.parametrize("wrong", ["--kind=same", "--limit=0", "--limit=101", "--min-products=1"])
+def test_the_command_takes_no_wrong_options(wrong: str) -> None:
+    """They are told before anything is opened."""
+    result = CliRunner().invoke(app, ["duplicates", wrong])
+    assert result.exit_code == 2
+    assert "Invalid value" in result.output

@@ -196,14 +196,14 @@ def test_what_is_held_beforehand_is_searched_without_reading_it_again(
     with bare.transaction() as connection:
         held.hold(connection, space)
     read = []
-    written = exact.written
+    written = exact._written
 
     def watched(*arguments: Any) -> Any:
         for batch in written(*arguments):
             read.append(len(batch.image_ids))
             yield batch
 
-    monkeypatch.setattr(exact, "written", watched)
+    monkeypatch.setattr(exact, "_written", watched)
     assert _ids(_nearest(held, bare, space, vectors[0]))[0] == "p000"
     assert read == [0]
 

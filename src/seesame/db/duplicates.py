@@ -4,11 +4,11 @@ A walk over all images goes by their key, page by page, each in a transaction of
 begins anew where it left off, and holds no lock for longer than a page.
 """
 
-import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 from uuid import UUID, uuid4
 
@@ -17,25 +17,20 @@ from psycopg import errors
 from psycopg.rows import class_row
 
 from seesame.db.catalogue import id_arrays, insert_fingerprints
-from seesame.db.exact import written
-from seesame.db.halfvec import HalfVector
-from seesame.db.pool import Connection, Database, scalar, set_local
+from seesame.db.neighbours import Key
+from seesame.db.pool import Connection, Database, scalar
 from seesame.db.spaces import embeddings_table
 from seesame.db.statements import statements
 from seesame.db.vectors import unpack
 from seesame.likeness import Group
-from seesame.types import DuplicateKind, Fingerprint, ProductImage, Space, Vector, Vectors, WorkItem
+from seesame.types import DuplicateKind, Fingerprint, ProductImage, Space, Vectors, WorkItem
 
 _SQL = statements("duplicates")
 
 _LOCK = 0x5EE5A42  # one process compares, another passes
 _TRIES = 5
-_EF_SEARCH = 60
-_MAX_SCANNED = 2_000  # of the product's own pictures, and others that are the same
 _WRITTEN_AT_ONCE = 5_000
-_COMPARED_AT_ONCE = 1_024  # with a block of others: 32 MB of cosines
 
-Key = tuple[str, UUID]
 BEGIN: Key = ("", UUID(int=0))
 
 
@@ -44,28 +39,14 @@ class Uncompared(NamedTuple):
 
     product_id: str
     image_id: UUID
+    sha256: bytes
+    bits: bytes
     uniform: bool
 
     @property
     def key(self) -> Key:
         """Its place in the walk."""
         return self.product_id, self.image_id
-
-
-class Neighbour(NamedTuple):
-    """An image of another product, and the cosine to it."""
-
-    similarity: float
-    product_id: str
-    image_id: UUID
-
-
-class Look(NamedTuple):
-    """What tells pictures apart."""
-
-    bits: bytes
-    uniform: bool
-    sha256: bytes
 
 
 class Alike(NamedTuple):
@@ -120,7 +101,10 @@ class Stand(NamedTuple):
 def alone(database: Database) -> Iterator[bool]:
     """Keeps other processes from comparing at the same time; False where one is at it already."""
     with database.session() as connection:
-        yield bool(scalar(connection, _SQL["lock"], {"lock": _LOCK}))
+        locked = bool(scalar(connection, _SQL["lock"], {"lock": _LOCK}))
+        yield locked
+        if locked:  # at once: the server may notice a closed session a little later
+            connection.execute(_SQL["unlock"], {"lock": _LOCK})
 
 
 def count_unread(connection: Connection) -> int:
@@ -154,51 +138,13 @@ def uncompared(connection: Connection, space: Space, after: Key, *, limit: int) 
     statement = _SQL["uncompared"].format(embeddings=embeddings_table(space.space_id))
     with connection.cursor(binary=True) as cursor:
         rows = cursor.execute(statement, _page(after, limit) | {"space_id": space.space_id}).fetchall()
-    vectors = unpack("real[]", [row[3] for row in rows], space.dimensions).astype(np.float32)
-    return [Uncompared(*row[:3]) for row in rows], vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = unpack("real[]", [row[-1] for row in rows], space.dimensions).astype(np.float32)
+    return [Uncompared(*row[:-1]) for row in rows], vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def nearest(
-    connection: Connection, space: Space, items: Sequence[Uncompared], vectors: Vectors, *, limit: int, floor: float
-) -> list[list[Neighbour]]:
-    """For each image the `limit` nearest of other products, those below `floor` left out. With pgvector."""
-    set_local(
-        connection,
-        hnsw__ef_search=_EF_SEARCH,
-        hnsw__iterative_scan="relaxed_order",
-        hnsw__max_scan_tuples=_MAX_SCANNED,
-    )
-    statement = _SQL["nearest"].format(embeddings=embeddings_table(space.space_id))
-
-    def found(item: Uncompared, vector: Vector) -> list[Neighbour]:
-        values = {"vector": HalfVector(vector), "product_id": item.product_id, "limit": limit}
-        rows = connection.execute(statement, values).fetchall()
-        return [Neighbour(1 - distance, *key) for *key, distance in rows if 1 - distance >= floor]
-
-    return [found(item, vector) for item, vector in zip(items, vectors, strict=True)]
-
-
-def nearest_by_comparing(
-    connection: Connection, space: Space, items: Sequence[Uncompared], vectors: Vectors, *, limit: int, floor: float
-) -> list[list[Neighbour]]:
-    """The same without pgvector, by comparing all: blocks of vectors are read and forgotten."""
-    found: list[list[Neighbour]] = [[] for _ in items]
-    for block in written(connection, space, None):
-        for start in range(0, len(items), _COMPARED_AT_ONCE):
-            similarities = vectors[start : start + _COMPARED_AT_ONCE] @ block.vectors.T
-            for row, column in np.argwhere(similarities >= floor).tolist():
-                if block.product_ids[column] != items[start + row].product_id:
-                    cosine = float(similarities[row, column])
-                    neighbour = Neighbour(cosine, block.product_ids[column], block.image_ids[column])
-                    best = found[start + row]
-                    (heapq.heappush if len(best) < limit else heapq.heappushpop)(best, neighbour)
-    return found
-
-
-def looks(connection: Connection, keys: Sequence[Key]) -> dict[UUID, Look]:
-    """What tells these images apart, of those that have a fingerprint."""
-    rows = connection.execute(_SQL["looks"], id_arrays(keys)).fetchall()
-    return {image_id: Look(*look) for image_id, *look in rows}
+def looks(connection: Connection, keys: Sequence[Key]) -> dict[UUID, bytes]:
+    """The bits of these images, of those that show something."""
+    return dict(connection.execute(_SQL["looks"], id_arrays(keys)).fetchall())
 
 
 def write_alike(connection: Connection, space: Space, rows: Sequence[tuple[Key, Alike]]) -> None:
@@ -236,7 +182,7 @@ def latest(connection: Connection) -> Run | None:
     return None if row is None else Run(*row)
 
 
-def replace(database: Database, groups: Sequence[tuple[UUID, Group]]) -> None:
+def replace(database: Database, groups: Iterable[tuple[UUID, Group]]) -> None:
     """Shows these groups, with their ids, in the place of all others, at once when they are all written."""
     with database.transaction(timeout_s=300) as connection:
         others = [row[0] for row in connection.execute(_SQL["others"])]
@@ -244,13 +190,13 @@ def replace(database: Database, groups: Sequence[tuple[UUID, Group]]) -> None:
         connection.execute(_SQL["forget"], {"run_ids": others})
         compared = scalar(connection, _SQL["count_compared"])
         run_id = int(scalar(connection, _SQL["begin"], {"compared": compared}))
-    members = [
+    members = (
         (image_id, group.kind, group_id, likeness.similarity, likeness.distance, group.covered)
         for group_id, group in groups
         for image_id, likeness in group.members.items()
-    ]
-    for start in range(0, len(members), _WRITTEN_AT_ONCE):
-        _write_members(database, run_id, members[start : start + _WRITTEN_AT_ONCE])
+    )
+    while part := list(islice(members, _WRITTEN_AT_ONCE)):
+        _write_members(database, run_id, part)
     with database.transaction() as connection:
         connection.execute(_SQL["finish"], {"run_id": run_id})
 

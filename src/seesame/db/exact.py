@@ -149,7 +149,7 @@ class _Held:
         """Reads what was written since the last time; all, the first time or where the table is another one now."""
         if self.snapshot is None:
             self.blocks = []
-        with closing(written(connection, space, self.snapshot)) as batches:
+        with closing(_written(connection, space, self.snapshot)) as batches:
             for batch in batches:
                 if self.snapshot is not None:
                     if batch.relation != self.relation:
@@ -234,7 +234,7 @@ class ExactVectors:
             if held.snapshot is None:
                 needed = count_vectors(connection, space.space_id) * space.dimensions * _FLOAT_BYTES
                 if needed + others > self._max_bytes:
-                    return (_Block(w.vectors, w.product_ids, w.image_ids) for w in written(connection, space, None))
+                    return (_Block(w.vectors, w.product_ids, w.image_ids) for w in _written(connection, space, None))
             held.refresh(connection, space)
             return list(held.blocks)
 
@@ -244,7 +244,7 @@ class ExactVectors:
         held.forget(image_ids)
 
 
-def written(connection: Connection, space: Space, snapshot: str | None) -> Generator[_Written]:
+def _written(connection: Connection, space: Space, snapshot: str | None) -> Generator[_Written]:
     """What was written since a snapshot, or ever: at least one batch, which may be empty."""
     new = _SQL["new"] if snapshot is not None else sql.SQL("true")
     table = embeddings_table(space.space_id)

@@ -1,6 +1,9 @@
 -- name: lock
 SELECT pg_try_advisory_lock(%(lock)s)
 
+-- name: unlock
+SELECT pg_advisory_unlock(%(lock)s)
+
 -- name: count_unread
 SELECT greatest(0, (SELECT count(*) FROM seesame.product_images) - (SELECT count(*) FROM seesame.fingerprints))
 
@@ -22,19 +25,14 @@ SELECT count(*) FROM seesame.fingerprints f JOIN {embeddings} e USING (product_i
 WHERE f.compared_in IS DISTINCT FROM %(space_id)s
 
 -- name: uncompared
-SELECT f.product_id, f.image_id, f.uniform, array_send(e.image_embedding::real[])
+SELECT f.product_id, f.image_id, e.sha256, f.bits, f.uniform, array_send(e.image_embedding::real[])
 FROM seesame.fingerprints f JOIN {embeddings} e USING (product_id, image_id)
 WHERE (f.product_id, f.image_id) > (%(product_id)s, %(image_id)s) AND f.compared_in IS DISTINCT FROM %(space_id)s
 ORDER BY f.product_id, f.image_id LIMIT %(limit)s
 
--- name: nearest
-SELECT e.product_id, e.image_id, e.image_embedding <=> %(vector)s::halfvec AS distance
-FROM {embeddings} e WHERE e.product_id <> %(product_id)s ORDER BY distance LIMIT %(limit)s
-
 -- name: looks
-SELECT f.image_id, f.bits, f.uniform, i.sha256
-FROM seesame.fingerprints f JOIN seesame.product_images i USING (product_id, image_id)
-WHERE (f.product_id, f.image_id) IN (SELECT * FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[]))
+SELECT image_id, bits FROM seesame.fingerprints
+WHERE (product_id, image_id) IN (SELECT * FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[])) AND NOT uniform
 
 -- name: write_alike
 UPDATE seesame.fingerprints SET
