@@ -136,8 +136,8 @@ def placeholders(app: App, pager: Pager) -> HTMLResponse:
 
     def shown() -> dict[str, Any]:
         found, total, run = app.duplicates.placeholders(limit=_PAGE_SIZE, offset=pager.offset(_PAGE_SIZE))
-        shown = [PlaceholderOut.of(each) for each in found]
-        return {"placeholders": shown, "run": run, "pages": pager.links(_PAGE_SIZE, total)}
+        pages = pager.links(_PAGE_SIZE, total)
+        return {"placeholders": [PlaceholderOut.of(each) for each in found], "run": run, "pages": pages}
 
     return _page("placeholders", shown)
 
@@ -193,9 +193,9 @@ def _page(name: str, shown: Callable[[], dict[str, Any]]) -> HTMLResponse:
     return HTMLResponse(html, status, headers=_HEADERS)
 
 
-def _moment(moment: datetime | None) -> str:
+def _moment(moment: datetime) -> str:
     """In the words of every language, until a script writes it as the browser's does."""
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if moment else "never"
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _segment(text: str) -> str:

@@ -17,7 +17,7 @@ def environment(**filters: object) -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    env.filters.update(price=_price, web_address=_web_address, **filters)
+    env.filters.update({"price": _price, "web_address": _web_address} | filters)
     return env
 
 
