@@ -9,7 +9,21 @@ from pathlib import Path
 
 import psutil
 
-from bench import api, embedding, exact, memory, overload, photos, queries, regions, scale, service, startup, vectors
+from bench import (
+    api,
+    duplicates,
+    embedding,
+    exact,
+    memory,
+    overload,
+    photos,
+    queries,
+    regions,
+    scale,
+    service,
+    startup,
+    vectors,
+)
 from bench.bench import Bench, opened
 from bench.table import Chart, Row, print_table
 
@@ -20,6 +34,7 @@ BENCHES: dict[str, Callable[[Bench], Iterator[Row | Chart]]] = {
     "photos": photos.rows,
     "regions": regions.rows,
     "queries": queries.rows,
+    "duplicates": duplicates.rows,
     "startup": startup.rows,
     "api": api.rows,
     "service": service.rows,
@@ -27,7 +42,7 @@ BENCHES: dict[str, Callable[[Bench], Iterator[Row | Chart]]] = {
     "memory": memory.rows,
     "scale": scale.rows,
 }
-LONG = {"memory", "scale"}  # only when asked for by name
+LONG = {"duplicates", "memory", "scale"}  # only when asked for by name
 _WHAT = """\
 benchmarks:
   embedding   pictures a second against ONNX Runtime alone, for CLIP ViT-B/32 and the fallback; peak memory
@@ -36,6 +51,8 @@ benchmarks:
   photos      import and index; quality (only with --photos)
   regions     the parts of a photo that stand out: which are found, at what cost, and what searching them finds
               (only with --photos)
+  duplicates  precision and recall of near duplicates (only with --photos); what they
+              cost among 10,000 and 100,000 pictures; half an hour, only when named
   queries     a search by photo over HTTP: latency, and throughput with four clients
   startup     second start to the first answer; git clone to the first result
   api         a search by photo beside a CLIP service, among 100,000 images: what the API adds, and a photo again
@@ -57,7 +74,9 @@ def main() -> None:
         epilog=_WHAT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="name", help="which benchmarks (default: all but memory and scale)")
+    parser.add_argument(
+        "names", nargs="*", metavar="name", help="which benchmarks (default: all but duplicates, memory and scale)"
+    )
     parser.add_argument("--markdown", action="store_true", help="print the table as markdown")
     parser.add_argument(
         "--photos",

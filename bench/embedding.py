@@ -1,7 +1,6 @@
 """Pictures a second, in this process: the embedder, from encoded photos, against ONNX Runtime alone."""
 
 import multiprocessing
-import resource
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from bench import random_clip
 from bench.bench import Bench
 from bench.table import Row, at_least
 from bench.turns import medians
+from bench.usage import peak_bytes
 from seesame import images
 from seesame.embedding.local import LocalEmbedder
 from seesame.models.clip import ClipModel
@@ -145,8 +145,4 @@ def _peak_bytes(name: str, folder: Path, photos: list[bytes]) -> int:
     embedder = LocalEmbedder(network.load(folder))
     embedder.embed_images(photos)
     embedder.close()
-    try:  # unlike getrusage, it knows nothing of the process that this one was started from
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_bytes()

@@ -1,5 +1,6 @@
 """Search among 100,000 stored vectors, through the service that the API calls."""
 
+import hashlib
 import struct
 import time
 from collections.abc import Iterator, Sequence
@@ -274,7 +275,7 @@ def _copied(vectors: Vectors) -> Iterator[bytes]:
             fields = (
                 str(number).encode(),
                 number.to_bytes(16),
-                bytes(32),
+                hashlib.sha256(vector.tobytes()).digest(),
                 struct.pack(">hh", vectors.shape[1], 0) + vector.tobytes(),
             )
             out += struct.pack(">h", len(fields))

@@ -14,6 +14,7 @@ from seesame.db.embedded import EmbeddedPostgres
 from seesame.db.exact import ExactVectors
 from seesame.db.migrate import migrate
 from seesame.db.pool import Database
+from seesame.duplicates import Duplicates
 from seesame.embedding.local import LocalEmbedder
 from seesame.embedding.remote import ClipService
 from seesame.errors import InvalidInput, ModelUnavailable, SettingsError, SpaceConflict
@@ -56,6 +57,7 @@ class Application:
     facets: FacetCounts
     indexer: Indexer
     importer: Importer
+    duplicates: Duplicates
     jobs: Jobs
     job_runner: JobRunner
     cache: VectorCache
@@ -215,6 +217,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
             facets=FacetCounts(database),
             indexer=indexer,
             importer=importer,
+            duplicates=Duplicates(database, pictures, placeholder_products=settings.placeholder_products),
             jobs=Jobs(database, imports, on_arrival=job_runner.wake),
             job_runner=job_runner,
             cache=cache,

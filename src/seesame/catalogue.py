@@ -15,6 +15,7 @@ from seesame.db import catalogue as rows
 from seesame.db import work
 from seesame.db.pool import Connection, Database
 from seesame.errors import InvalidInput, JobEnded, NotFound, StorageFull
+from seesame.fingerprints import fingerprint
 from seesame.images import ImageLimits, decode, inspect
 from seesame.models.session import default_threads
 from seesame.pictures import STORED_SIDE, PictureStore
@@ -277,6 +278,7 @@ class Catalogue:
             height=info.height,
             format=info.format,
             bytes_ref=self._pictures.put(image_id, picture, source.data),
+            fingerprint=fingerprint(picture),
             etag=source.validators and source.validators.etag,
             last_modified=source.validators and source.validators.last_modified,
         )

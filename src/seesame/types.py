@@ -118,9 +118,19 @@ class Product:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Fingerprint(NamedTuple):
+    """How a picture looks, in 128 bits. `uniform`: it is nearly one colour, and the bits say nothing."""
+
+    bits: bytes
+    uniform: bool
+
+
 @dataclass(frozen=True, slots=True)
 class ProductImage:
-    """One picture of a product. Its bytes never change: others are another image, with another id."""
+    """One picture of a product. Its bytes never change: others are another image, with another id.
+
+    It has its fingerprint while it is new; none is read with it.
+    """
 
     product_id: str
     image_id: UUID
@@ -133,6 +143,11 @@ class ProductImage:
     bytes_ref: str
     etag: str | None = None  # with which the source gave it, as `last_modified`
     last_modified: str | None = None
+    fingerprint: Fingerprint | None = field(default=None, compare=False)
+
+
+DuplicateKind = Literal["exact", "near", "lookalike"]
+"""The same bytes; the same picture, resized, recompressed, cropped or brightened; other pictures that look alike."""
 
 
 class Validators(NamedTuple):

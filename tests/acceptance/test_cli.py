@@ -103,8 +103,8 @@ def _postmaster(shell: Shell) -> Path:
     return shell.folder / "data" / "postgres" / "postmaster.pid"
 
 
-@pytest.mark.parametrize("command", ["", "up", "import", "index", "search", "demo", "doctor", "db migrate",
-                                     "db adopt", "db convert-column",
+@pytest.mark.parametrize("command", ["", "up", "import", "index", "search", "duplicates", "demo", "doctor",
+                                     "db migrate", "db adopt", "db convert-column",
                                      "db status", "db distribute", "tune", "models list", "models pull",
                                      "models show", "spaces list", "spaces add", "spaces compare", "spaces activate",
                                      "spaces rollback", "spaces retire", "jobs list", "jobs show",

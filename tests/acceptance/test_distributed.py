@@ -175,11 +175,13 @@ def test_a_filled_catalogue_is_distributed_and_answers_as_before(
     assert [line.split(":")[0] for line in done.splitlines() if "being" in line] == [
         "products",
         "product_images",
+        "fingerprints",
+        "duplicates",
         "embeddings_1",
     ]
     assert _answers(shop) == before
     again = _run(cluster, tmp_path, "distribute")
-    assert again.count("distributed already") == 3
+    assert again.count("distributed already") == 5
     assert "being distributed" not in again
     assert "up to date" in _run(cluster, tmp_path, "migrate")
     with psycopg.connect(cluster) as connection:
@@ -188,7 +190,8 @@ def test_a_filled_catalogue_is_distributed_and_answers_as_before(
         left = connection.execute(
             "SELECT sum(pg_relation_size(table_name)) FROM citus_tables WHERE citus_table_type = 'distributed'"
         ).fetchone()
-    assert placed == [(f"seesame.{name}", 2) for name in ("embeddings_1", "product_images", "products")]
+    tables = ("duplicates", "embeddings_1", "fingerprints", "product_images", "products")
+    assert placed == [(f"seesame.{name}", 2) for name in tables]
     assert together == (1,)
     assert left == (0,)  # no copy stays behind on the coordinator
 

@@ -178,7 +178,7 @@ def _without_product(database: Database, tables: list[str]) -> list[tuple[str, .
 def test_every_key_and_reference_holds_the_product(database: Database) -> None:
     """Of the catalogue and of a space's vectors; and there is no trigger."""
     tables = _distributed_tables(database)
-    assert tables == ["embeddings_1", "product_images", "products"]
+    assert tables == ["duplicates", "embeddings_1", "fingerprints", "product_images", "products"]
     assert _without_product(database, tables) == []
 
 

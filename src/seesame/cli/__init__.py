@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from seesame import __version__
-from seesame.cli import catalogue, database, demo, doctor, jobs, models, serve, spaces, tune
+from seesame.cli import catalogue, database, demo, doctor, duplicates, jobs, models, serve, spaces, tune
 from seesame.errors import SeesameError, SettingsError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("clip")(serve.clip)
 app.command("import")(catalogue.import_)
 app.command("index")(catalogue.index)
 app.command("search")(catalogue.search)
+app.command("duplicates")(duplicates.duplicates)
 app.command("demo")(demo.demo)
 app.command("tune")(tune.tune)
 app.command("doctor")(doctor.doctor)

@@ -118,6 +118,8 @@ def serving(
         tasks.append(_task("the imports", application.job_runner.run_forever, server.fail))
     if index:
         tasks.append(_task("the indexer", application.indexer.run_forever, server.fail))
+        look = functools.partial(application.duplicates.keep, stop, every_s=settings.duplicates_every_s)
+        tasks.append(_task("the search for duplicates", look, server.fail))
     if fetch_model:
         for keep in application.keepers():
             _task("the link to CLIP", functools.partial(keep, stop), server.fail)

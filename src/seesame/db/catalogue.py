@@ -14,7 +14,7 @@ from seesame.db.filters import condition
 from seesame.db.pool import Connection, scalar
 from seesame.db.statements import statements
 from seesame.errors import NotFound
-from seesame.types import Clause, ListPlace, Place, Product, ProductImage, Validators
+from seesame.types import Clause, Fingerprint, ListPlace, Place, Product, ProductImage, Validators
 
 _SQL = statements("catalogue")
 
@@ -51,6 +51,14 @@ def count_products(connection: Connection, clauses: Sequence[Clause]) -> int:
     """How many products meet all clauses."""
     where, values = condition(clauses)
     return int(scalar(connection, _SQL["count_products"].format(condition=where), values))
+
+
+def find_products(connection: Connection, text: str | None, *, limit: int, offset: int) -> tuple[list[Product], int]:
+    """Products with this id or all of these words, or simply all, the newest first; and how many there are."""
+    values = {"text": text, "limit": limit, "offset": offset}
+    with connection.cursor(row_factory=class_row(Product)) as cursor:
+        products = cursor.execute(_SQL["find_products"], values).fetchall()
+    return products, int(scalar(connection, _SQL["count_found_products"], values))
 
 
 def product_ids(connection: Connection, *, before: datetime, after: str, limit: int) -> list[str]:
@@ -94,6 +102,17 @@ def insert_images(connection: Connection, images: Sequence[ProductImage]) -> Non
             cursor.executemany(_SQL["insert_image"], rows)
     except errors.ForeignKeyViolation as error:
         raise NotFound("There is no such product.") from error
+    insert_fingerprints(connection, [(i.product_id, i.image_id, i.fingerprint) for i in images if i.fingerprint])
+
+
+def insert_fingerprints(connection: Connection, rows: Sequence[tuple[str, UUID, Fingerprint]]) -> None:
+    """Adds the fingerprints of images, as (product_id, image_id, fingerprint). Images that are gone are left out."""
+    parameters = id_arrays((product_id, image_id) for product_id, image_id, _ in rows) | {
+        "bits": [fingerprint.bits for _, _, fingerprint in rows],
+        "uniform": [fingerprint.uniform for _, _, fingerprint in rows],
+    }
+    if rows:
+        connection.execute(_SQL["insert_fingerprints"], parameters)
 
 
 def place_images(connection: Connection, places: Sequence[Place]) -> None:

@@ -28,6 +28,16 @@ ORDER BY f.created_at DESC, f.product_id LIMIT %(limit)s OFFSET %(offset)s
 -- name: count_products
 SELECT count(*) FROM seesame.products f WHERE {condition}
 
+-- name: find_products
+SELECT product_id, title, description, category, brand, price, currency, url, attributes
+FROM seesame.products
+WHERE %(text)s::text IS NULL OR product_id = %(text)s OR search @@ websearch_to_tsquery('english', %(text)s)
+ORDER BY created_at DESC, product_id LIMIT %(limit)s OFFSET %(offset)s
+
+-- name: count_found_products
+SELECT count(*) FROM seesame.products
+WHERE %(text)s::text IS NULL OR product_id = %(text)s OR search @@ websearch_to_tsquery('english', %(text)s)
+
 -- name: lock_product
 SELECT product_id FROM seesame.products WHERE product_id = %(product_id)s FOR UPDATE
 
@@ -56,6 +66,14 @@ INSERT INTO seesame.product_images
 VALUES (%(product_id)s, %(image_id)s, %(position)s, %(source)s, %(sha256)s, %(width)s, %(height)s, %(format)s,
         %(bytes_ref)s, %(etag)s, %(last_modified)s, %(now)s)
 ON CONFLICT (product_id, image_id) DO NOTHING
+
+-- name: insert_fingerprints
+INSERT INTO seesame.fingerprints (product_id, image_id, bits, uniform)
+SELECT product_id, image_id, n.bits, n.uniform
+FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[], %(bits)s::bytea[], %(uniform)s::boolean[])
+    AS n (product_id, image_id, bits, uniform)
+JOIN seesame.product_images i USING (product_id, image_id)
+ON CONFLICT DO NOTHING
 
 -- name: place_images
 UPDATE seesame.product_images i

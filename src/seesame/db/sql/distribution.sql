@@ -8,8 +8,9 @@ SELECT citus_is_coordinator(), (
 -- name: list_tables
 SELECT t.name, p.logicalrelid IS NOT NULL, (SELECT count(*) FROM pg_dist_shard s WHERE s.logicalrelid = p.logicalrelid)
 FROM (
-    SELECT 'products' AS name, -2 AS place
-    UNION ALL SELECT 'product_images', -1
+    SELECT 'products' AS name, -3 AS place
+    UNION ALL SELECT 'product_images', -2
+    UNION ALL VALUES ('fingerprints', -1), ('duplicates', 0)
     UNION ALL SELECT 'embeddings_' || space_id, space_id FROM seesame.spaces
     WHERE to_regclass('seesame.embeddings_' || space_id) IS NOT NULL  -- else it was retired
 ) AS t LEFT JOIN pg_dist_partition p ON p.logicalrelid = to_regclass('seesame.' || t.name)
