@@ -18,6 +18,7 @@ from seesame.duplicates import Duplicates
 from seesame.embedding.local import LocalEmbedder
 from seesame.embedding.remote import ClipService
 from seesame.errors import InvalidInput, ModelUnavailable, SettingsError, SpaceConflict
+from seesame.facets import FacetCounts
 from seesame.fetch import Fetcher, FetchPolicy
 from seesame.files import make_folder
 from seesame.importing import Importer
@@ -51,6 +52,7 @@ class Application:
     catalogue: Catalogue
     spaces: Spaces
     search: Search
+    facets: FacetCounts
     indexer: Indexer
     importer: Importer
     duplicates: Duplicates
@@ -209,6 +211,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
             catalogue=catalogue,
             spaces=spaces,
             search=search,
+            facets=FacetCounts(database),
             indexer=indexer,
             importer=importer,
             duplicates=Duplicates(database, pictures, placeholder_products=settings.placeholder_products),
