@@ -28,9 +28,9 @@ from seesame.types import DuplicateKind, Fingerprint, ProductImage, Space, Vecto
 
 _log = logging.getLogger(__name__)
 
-MAX_GROUPS: Final = 100
+MAX_GROUPS: Final = 200
 MAX_OFFSET: Final = 1_000_000
-SHOWN: Final = 50
+SHOWN: Final = 20
 """Pictures of a group that are shown, at most."""
 
 _NAMESPACE = UUID("6f1b7f0e-6a0e-5c39-9d0b-5ee5a3e00002")

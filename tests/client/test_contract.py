@@ -45,6 +45,8 @@ CALLS: dict[str, Callable[[Client], Any]] = {
     "save_job_errors": lambda client: client.save_job_errors("j", Path("errors.csv")).read_bytes(),
     "failures": lambda client: [next(client.failures())],
     "retry_failures": lambda client: client.retry_failures("SKU-9"),
+    "duplicates": lambda client: [next(client.duplicates("near", product_id="SKU-9"))],
+    "placeholders": lambda client: [next(client.placeholders(min_products=20))],
     "spaces": lambda client: client.spaces(),
     "add_space": lambda client: client.add_space("fashion-clip"),
     "activate_space": lambda client: client.activate_space("k"),
@@ -65,6 +67,8 @@ LEFT_OUT = {
     "POST /v1/imports file": "the file is the body",
     "GET /v1/jobs offset": "of the next page",
     "GET /v1/failures offset": "of the next page",
+    "GET /v1/duplicates offset": "of the next page",
+    "GET /v1/placeholders offset": "of the next page",
 }
 WATCHED = {"GET /metrics", "GET /health/live", "GET /health/ready"}  # by Prometheus, and by whoever starts processes
 

@@ -17,12 +17,14 @@ from seesame_client.reading import read, read_page
 from seesame_client.results import (
     Activated,
     Answer,
+    DuplicateGroup,
     Failure,
     Features,
     FeaturesBatch,
     Health,
     Image,
     Job,
+    Placeholder,
     Product,
     ProductPage,
     Region,
@@ -269,6 +271,20 @@ class Api:
         """Lets the images that have failed, of one product or of all, be tried anew."""
         return _post("v1/failures/retry", one(Retried), _given(product_id=product_id))
 
+    # Pictures that are in several products
+
+    @operation
+    def duplicates(
+        self, kind: Literal["exact", "near", "lookalike"] | None = None, *, product_id: str | None = None
+    ) -> Pages[DuplicateGroup]:
+        """Pictures of different products that are the same, nearly the same or alike, page by page."""
+        return _pages("v1/duplicates", DuplicateGroup, "groups", kind=kind, product_id=product_id)
+
+    @operation
+    def placeholders(self, *, min_products: int | None = None) -> Pages[Placeholder]:
+        """Pictures such as “no photo”, which stand for so many products or show nothing, page by page."""
+        return _pages("v1/placeholders", Placeholder, "placeholders", min_products=min_products)
+
     # Models, and how the server is
 
     @operation
@@ -335,7 +351,7 @@ def _search(queries: Sequence[Query], options: Mapping[str, Any], receive: Recei
     return Call(method="POST", path="v1/search/image", options=form, receive=receive)
 
 
-def _pages(path: str, kind: type[T], name: str, **filters: Any) -> Pages[T]:
+def _pages(path: str, kind: type[T], name: str, /, **filters: Any) -> Pages[T]:
     """All items of a list, which each page has under a name."""
 
     def page(place: Place) -> Call[tuple[Sequence[T], Place | None]]:

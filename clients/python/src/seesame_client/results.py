@@ -195,6 +195,39 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class DuplicateImage:
+    """A picture of a group; how many of 128 bits of its look differ from another one of it, and the cosine to that."""
+
+    product_id: str
+    image: Image
+    title: str = ""
+    distance: int | None = None
+    similarity: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateGroup:
+    """Pictures of different products that belong together, the most alike of them in `images`."""
+
+    id: str
+    kind: str
+    products: int
+    pictures: int
+    placeholder: bool = False
+    images: tuple[DuplicateImage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """A picture that stands for many products, of which `product_id` is one, or shows nothing."""
+
+    image: Image
+    product_id: str
+    products: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Retried:
     """How many images are tried anew."""
 
