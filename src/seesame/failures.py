@@ -18,6 +18,11 @@ _MESSAGES = {
 _OTHER = "It could not be embedded; the log of the process that tried has the details."
 
 
+def message_of(code: str) -> str:
+    """Why an image got no vector, and what helps."""
+    return _MESSAGES.get(code, _OTHER)
+
+
 class FailedImage(NamedTuple):
     """An image that failed in one space. `image` is None for one that was deleted meanwhile."""
 
@@ -47,7 +52,7 @@ def page(database: Database, *, limit: int, offset: int = 0) -> tuple[list[Faile
             image=images.get(failure.image_id),
             space=failure.space,
             code=failure.error_code,
-            message=_MESSAGES.get(failure.error_code, _OTHER),
+            message=message_of(failure.error_code),
             attempts=failure.attempts,
             given_up=failure.given_up,
             next_try_at=failure.next_try_at,

@@ -99,6 +99,7 @@ class Settings(_Process):
     duplicates_every_s: int = Field(default=3600, ge=0)
     placeholder_products: int = Field(default=10, ge=2, le=1_000_000)
     query_photos_mb: int = Field(default=64, ge=0)
+    admin_pages: bool = True
 
     @field_validator("clip_url")
     @classmethod

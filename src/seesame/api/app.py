@@ -11,14 +11,16 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from seesame import __version__
-from seesame.api import duplicates, failures, imports, pages, routes, search
+from seesame.api import admin, duplicates, failures, imports, pages, routes, search
 from seesame.application import Application
 from seesame.http import problems
 from seesame.http.cross_origin import SharedSearch
 from seesame.http.metrics import RequestMetrics
 from seesame.http.middleware import BodyLimits, RequestMiddleware
+from seesame.http.own_pages import OwnPages
 
 _ENVELOPE_BYTES = 64 * 1024  # what multipart or JSON puts around a picture
+_SEARCHES = r"/|/v1/search(/.*)?"
 _WIDGET_HEADERS = {  # of a script that any shop loads with each of its pages
     "Access-Control-Allow-Origin": "*",
     "Cache-Control": "public, max-age=3600",
@@ -45,6 +47,7 @@ def create_app(application: Application) -> FastAPI:
     settings = application.settings
     files = {imports.PATH: BodyLimits(settings.max_import_bytes + _ENVELOPE_BYTES, every_bytes=_LEAST_BYTES)}
     max_body_bytes = settings.max_upload_bytes * 4 // 3 + _ENVELOPE_BYTES
+    app.add_middleware(OwnPages, harmless=_SEARCHES)
     app.add_middleware(RequestMiddleware, max_body_bytes=max_body_bytes, files=files)
     if origins := settings.shared_origins:
         app.add_middleware(SharedSearch, origins=origins)
@@ -53,6 +56,8 @@ def create_app(application: Application) -> FastAPI:
     static = _Revalidated(directory=Path(str(resources.files("seesame").joinpath("web", "static"))))
     app.mount("/static", static, name="static")
     app.include_router(pages.router)
+    if settings.admin_pages:
+        app.include_router(admin.router)
 
     async def widget(scope: Scope, receive: Receive, send: Send) -> None:
         response = await static.get_response("widget.js", scope)

@@ -2,9 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
@@ -109,22 +107,4 @@ def _named(app: Application, wish: Wish) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _price(product: dict[str, Any]) -> str:
-    """As every language reads it; a script writes it as the browser's does."""
-    if product["price"] is None:
-        return ""
-    price = Decimal(str(product["price"]))
-    written = f"{price:,f}" if price == price.to_integral_value() else f"{price:,.2f}"
-    return f"{written.removesuffix('.0')} {product['currency'] or ''}".strip()
-
-
-def _web_address(text: str | None) -> str | None:
-    """The address, if a browser may be sent there."""
-    try:
-        parts = urlsplit(text or "")
-    except ValueError:
-        return None
-    return text if parts.scheme in ("http", "https") and parts.netloc else None
-
-
-_TEMPLATES = environment(price=_price, web_address=_web_address, label=label_of)
+_TEMPLATES = environment(label=label_of)

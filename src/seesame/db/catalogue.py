@@ -49,6 +49,14 @@ def count_products(connection: Connection, clauses: Sequence[Clause]) -> int:
     return int(scalar(connection, _SQL["count_products"].format(condition=where), values))
 
 
+def find_products(connection: Connection, text: str | None, *, limit: int, offset: int) -> tuple[list[Product], int]:
+    """Products with this id or all of these words, or simply all, the newest first; and how many there are."""
+    values = {"text": text, "limit": limit, "offset": offset}
+    with connection.cursor(row_factory=class_row(Product)) as cursor:
+        products = cursor.execute(_SQL["find_products"], values).fetchall()
+    return products, int(scalar(connection, _SQL["count_found_products"], values))
+
+
 def product_ids(connection: Connection, *, before: datetime, after: str, limit: int) -> list[str]:
     """Ids of products that were there before a moment, in order, those that follow `after`."""
     values = {"before": before, "after": after, "limit": limit}

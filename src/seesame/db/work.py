@@ -42,6 +42,16 @@ class Failure(NamedTuple):
     next_try_at: datetime | None
 
 
+class Lack(NamedTuple):
+    """An image without a vector in a space: it waits for its turn, or failed with this code."""
+
+    product_id: str
+    image_id: UUID
+    space: str
+    error_code: str | None
+    given_up: bool
+
+
 Wait = Callable[[float, Event], None]
 
 
@@ -158,6 +168,12 @@ def list_failed(connection: Connection, *, limit: int, offset: int = 0) -> list[
     """Images that failed, with the reason."""
     with connection.cursor(row_factory=class_row(Failure)) as cursor:
         return cursor.execute(_SQL["list_failed"], {"limit": limit, "offset": offset}).fetchall()
+
+
+def lacks_of(connection: Connection, product_ids: Sequence[str]) -> list[Lack]:
+    """What the images of some products still lack."""
+    with connection.cursor(row_factory=class_row(Lack)) as cursor:
+        return cursor.execute(_SQL["lacks_of"], {"product_ids": list(product_ids)}).fetchall()
 
 
 def count_failed(connection: Connection) -> int:

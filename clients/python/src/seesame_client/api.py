@@ -259,7 +259,7 @@ class Api:
         """Writes all errors of a job to a CSV file, which is there when all of it is."""
         return _get(f"{_job(job_id)}/errors", saved(Path(path)))
 
-    # Pictures that cannot be used
+    # Pictures that cannot be used, or are there more than once
 
     @operation
     def failures(self) -> Pages[Failure]:
@@ -271,18 +271,16 @@ class Api:
         """Lets the images that have failed, of one product or of all, be tried anew."""
         return _post("v1/failures/retry", one(Retried), _given(product_id=product_id))
 
-    # Pictures that are in several products
-
     @operation
     def duplicates(
-        self, kind: Literal["exact", "near", "lookalike"] | None = None, *, product_id: str | None = None
+        self, *, kind: Literal["exact", "near", "lookalike"] | None = None, product_id: str | None = None
     ) -> Pages[DuplicateGroup]:
-        """Pictures of different products that are the same, nearly the same or alike, page by page."""
+        """Pictures that are the same, nearly the same or alike in different products, page by page."""
         return _pages("v1/duplicates", DuplicateGroup, "groups", kind=kind, product_id=product_id)
 
     @operation
     def placeholders(self, *, min_products: int | None = None) -> Pages[Placeholder]:
-        """Pictures such as “no photo”, which stand for so many products or show nothing, page by page."""
+        """Pictures such as "no photo" that stand for so many products, page by page."""
         return _pages("v1/placeholders", Placeholder, "placeholders", min_products=min_products)
 
     # Models, and how the server is

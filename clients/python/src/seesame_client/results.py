@@ -139,6 +139,42 @@ class RegionsAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class DuplicateImage:
+    """A picture of a group: `distance` and `similarity` are to the one that it is most like."""
+
+    product_id: str
+    image: Image
+    title: str = ""
+    distance: int | None = None
+    similarity: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateGroup:
+    """Pictures of different products that belong together: `exact`, `near` or `lookalike`.
+
+    `images` are the most alike of its `pictures`. `placeholder`: it may be rather a picture such as "no photo".
+    """
+
+    id: str
+    kind: str
+    images: tuple[DuplicateImage, ...]
+    products: int = 0
+    pictures: int = 0
+    placeholder: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """A picture that stands for many products, of which `product_id` is one, or shows nothing."""
+
+    image: Image
+    product_id: str
+    products: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobError:
     """A line of an import, or a picture of it, that could not be used."""
 
@@ -192,39 +228,6 @@ class Failure:
     attempts: int = 0
     given_up: bool = False
     next_try_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DuplicateImage:
-    """A picture of a group; how many of 128 bits of its look differ from another one of it, and the cosine to that."""
-
-    product_id: str
-    image: Image
-    title: str = ""
-    distance: int | None = None
-    similarity: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DuplicateGroup:
-    """Pictures of different products that belong together, the most alike of them in `images`."""
-
-    id: str
-    kind: str
-    products: int
-    pictures: int
-    placeholder: bool = False
-    images: tuple[DuplicateImage, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Placeholder:
-    """A picture that stands for many products, of which `product_id` is one, or shows nothing."""
-
-    image: Image
-    product_id: str
-    products: int
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

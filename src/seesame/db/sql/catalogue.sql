@@ -27,6 +27,16 @@ ORDER BY f.created_at DESC, f.product_id LIMIT %(limit)s OFFSET %(offset)s
 -- name: count_products
 SELECT count(*) FROM seesame.products f WHERE {condition}
 
+-- name: find_products
+SELECT product_id, title, description, category, brand, price, currency, url, attributes
+FROM seesame.products
+WHERE %(text)s::text IS NULL OR product_id = %(text)s OR search @@ websearch_to_tsquery('english', %(text)s)
+ORDER BY created_at DESC, product_id LIMIT %(limit)s OFFSET %(offset)s
+
+-- name: count_found_products
+SELECT count(*) FROM seesame.products
+WHERE %(text)s::text IS NULL OR product_id = %(text)s OR search @@ websearch_to_tsquery('english', %(text)s)
+
 -- name: lock_product
 SELECT product_id FROM seesame.products WHERE product_id = %(product_id)s FOR UPDATE
 

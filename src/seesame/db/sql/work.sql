@@ -89,5 +89,10 @@ FROM seesame.image_work w JOIN seesame.spaces s USING (space_id)
 WHERE w.error_code IS NOT NULL
 ORDER BY w.product_id, w.image_id, w.space_id LIMIT %(limit)s OFFSET %(offset)s
 
+-- name: lacks_of
+SELECT w.product_id, w.image_id, s.key AS space, w.error_code, w.next_try_at = 'infinity' AS given_up
+FROM seesame.image_work w JOIN seesame.spaces s USING (space_id)
+WHERE w.product_id = ANY(%(product_ids)s) ORDER BY s.key
+
 -- name: count_failed
 SELECT count(*) FROM seesame.image_work w JOIN seesame.spaces s USING (space_id) WHERE w.error_code IS NOT NULL
