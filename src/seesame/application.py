@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seesame.cache import VectorCache
+from seesame.calibrating import Calibrator
 from seesame.catalogue import Catalogue
 from seesame.clip_watch import ClipWatch
 from seesame.db.embedded import EmbeddedPostgres
@@ -44,10 +45,12 @@ class Application:
 
     settings: Settings
     database: Database
+    pictures: PictureStore
     catalogue: Catalogue
     spaces: Spaces
     search: Search
     indexer: Indexer
+    calibrator: Calibrator
     importer: Importer
     cache: VectorCache
     metrics: ShopMetrics
@@ -187,10 +190,12 @@ def open_application(settings: Settings) -> Iterator[Application]:
         yield Application(
             settings=settings,
             database=database,
+            pictures=pictures,
             catalogue=catalogue,
             spaces=spaces,
             search=search,
             indexer=indexer,
+            calibrator=Calibrator(database, pictures, spaces),
             importer=Importer(catalogue, fetcher, limits=limits),
             cache=cache,
             metrics=metrics,

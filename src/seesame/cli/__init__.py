@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from seesame import __version__
-from seesame.cli import catalogue, database, demo, doctor, models, serve, spaces, tune
+from seesame.cli import calibrate, catalogue, database, demo, doctor, evaluate, models, serve, spaces, tune
 from seesame.errors import SeesameError, SettingsError
 
 app = typer.Typer(
@@ -29,6 +29,8 @@ app.command("index")(catalogue.index)
 app.command("search")(catalogue.search)
 app.command("demo")(demo.demo)
 app.command("tune")(tune.tune)
+app.command("calibrate")(calibrate.calibrate)
+app.command("eval")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 app.add_typer(database.app, name="db")
 app.add_typer(models.app, name="models")

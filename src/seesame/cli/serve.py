@@ -116,6 +116,7 @@ def serving(
         _task("reading the vectors", application.search.warm, server.fail)
     if index:
         tasks.append(_task("the indexer", application.indexer.run_forever, server.fail))
+        _task("the calibration", functools.partial(application.calibrator.run_forever, stop), server.fail)
     if fetch_model:
         for keep in application.keepers():
             _task("the link to CLIP", functools.partial(keep, stop), server.fail)

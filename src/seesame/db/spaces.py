@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from typing import LiteralString
 
 from psycopg import errors, sql
-from psycopg.rows import class_row
+from psycopg.rows import dict_row
 
+from seesame.calibration import Calibration
 from seesame.db.catalogue import now
 from seesame.db.distribution import follow
 from seesame.db.pool import LOCK_WAIT_MS, Connection, Database, patiently, pgvector_version, scalar, set_local
@@ -51,8 +52,9 @@ def meanwhile_changed() -> Iterator[None]:
 
 def list_spaces(connection: Connection) -> list[Space]:
     """All spaces, in the order in which they were made."""
-    with connection.cursor(row_factory=class_row(Space)) as cursor:
-        return cursor.execute(_SQL["list_spaces"]).fetchall()
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(_SQL["list_spaces"]).fetchall()
+    return [Space(**row | {"calibration": row["calibration"] and Calibration(**row["calibration"])}) for row in rows]
 
 
 def register(
