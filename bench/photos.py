@@ -9,8 +9,8 @@ from bench.shop import Shop
 from bench.table import Row, at_least, skipped
 from bench.turns import seconds
 from seesame.application import Application, open_application
+from seesame.queries import Photo, Query
 from seesame.records import read_records
-from seesame.search import Query
 
 IMAGES_PER_S = 40
 FIRST, FIRST_TEN, FIRST_OF_OTHERS = 0.72, 0.59, 0.58
@@ -78,7 +78,7 @@ def _answers(application: Application, photo: Picture) -> Iterator[str]:
     data = photo.path.read_bytes()
     limit, offset = 11, 0
     while True:
-        page = application.search.by_photo(data, Query(limit=limit, offset=offset)).page
+        page = application.search.find(Photo(data), Query(limit=limit, offset=offset)).page
         yield from (hit.product.product_id for hit in page.hits)
         if page.exhausted:
             return

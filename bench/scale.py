@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from bench import synthetic
 from bench.bench import Bench
 from bench.table import Chart, Row, at_least, at_most, skipped
-from bench.vectors import NEAREST, Handed, Measured, Shelf, add_products, fill, real_vectors
-from seesame.cache import VectorCache
+from bench.vectors import NEAREST, Handed, Measured, Shelf, add_products, fill, real_vectors, searching
 from seesame.catalogue import Catalogue
 from seesame.db import spaces as space_rows
 from seesame.db.embedded import EmbeddedPostgres
-from seesame.db.exact import ExactVectors
 from seesame.db.migrate import migrate
 from seesame.db.pool import Database, scalar, set_local
 from seesame.db.search import nearest
@@ -27,7 +25,7 @@ from seesame.db.spaces import embeddings_table, vector_literal
 from seesame.filters import parse_filter
 from seesame.images import ImageLimits
 from seesame.pictures import PictureStore
-from seesame.search import Query, Search
+from seesame.queries import Query, Words
 from seesame.spaces import Spaces
 from seesame.types import Clause, Space, Vectors
 
@@ -63,8 +61,7 @@ def rows(bench: Bench) -> Iterator[Row | Chart]:
         yield from _sizes(database, space, load_s, build_s)
         yield _prices(database)
         catalogue = Catalogue(database, PictureStore(folder / "pictures"), limits=ImageLimits())
-        search = Search(database, spaces, catalogue, VectorCache(), ExactVectors(max_bytes=0), limits=ImageLimits())
-        shelf = Shelf(database, search, space, vectors, queries)
+        shelf = Shelf(database, searching(database, spaces, catalogue), space, vectors, queries)
         truth = synthetic.nearest(vectors, queries, NEAREST)
         chosen = yield from _recall(bench, shelf, truth)
         yield _throughput(bench, shelf)
@@ -141,7 +138,7 @@ def _throughput(bench: Bench, shelf: Shelf) -> Row:
 
     def ask(client: int) -> None:
         for number in range(client, QUERIES, CLIENTS):
-            shelf.search.by_text(str(number), Query(limit=NEAREST))
+            shelf.search.find(Words(str(number)), Query(limit=NEAREST, hybrid=False))
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         list(pool.map(ask, range(CLIENTS)))
@@ -173,7 +170,7 @@ def _by_hand(bench: Bench, shelf: Shelf, ef_search: int) -> Row:
                 connection.execute(statement, (literal, NEAREST)).fetchall()
 
         def ours(number: int) -> None:
-            shelf.search.by_text(str(number), Query(limit=NEAREST))
+            shelf.search.find(Words(str(number)), Query(limit=NEAREST, hybrid=False))
 
         ways = [("ours", ours), ("hand", by_hand)]
         for number in range(QUERIES):

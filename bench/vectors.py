@@ -23,10 +23,13 @@ from seesame.db.migrate import migrate
 from seesame.db.pool import Database, scalar
 from seesame.db.spaces import embeddings_table
 from seesame.embedding.local import LocalEmbedder
+from seesame.fetch import Fetcher
 from seesame.images import ImageLimits
 from seesame.models.fallback import FallbackModel
 from seesame.pictures import PictureStore
-from seesame.search import Query, Search
+from seesame.queries import LikeProduct, Query, Words
+from seesame.query_photos import QueryPhotos
+from seesame.search import Search
 from seesame.spaces import Spaces
 from seesame.types import Clause, Embedded, Space, SpaceIdentity, Vectors
 
@@ -98,11 +101,11 @@ class Shelf:
 
     def measure(self, truth: NDArray[np.int64], *clauses: Clause) -> Measured:
         """Asks all queries one after the other, after some that do not count."""
-        query = Query(clauses, limit=NEAREST)
+        query = Query(clauses, limit=NEAREST, hybrid=False)
         found, wall, own, methods = 0, [], 0.0, set()
         for number in range(-WARM_UP, len(self.queries)):
             started, started_own = time.perf_counter(), time.thread_time()
-            page = self.search.by_text(str(abs(number)), query).page
+            page = self.search.find(Words(str(abs(number))), query).page
             if number >= 0:
                 own += time.thread_time() - started_own
                 wall.append(time.perf_counter() - started)
@@ -149,7 +152,7 @@ def _at(bench: Bench, real: Vectors, database: Database, catalogue: Catalogue) -
     load_s, build_s, size_mb = fill(bench, database, space, vectors)
     shelf = Shelf(
         database,
-        Search(database, spaces, catalogue, VectorCache(), ExactVectors(max_bytes=0), limits=ImageLimits()),
+        searching(database, spaces, catalogue),
         space,
         vectors,
         queries,
@@ -196,10 +199,24 @@ def _stored(name: str, shelf: Shelf) -> Row:
     wall = []
     for number in range(QUERIES):
         started = time.perf_counter()
-        shelf.search.like_product(str(number * (COUNT // QUERIES)), Query(limit=NEAREST))
+        shelf.search.find(LikeProduct(str(number * (COUNT // QUERIES))), Query(limit=NEAREST))
         wall.append(time.perf_counter() - started)
     median, p99 = np.quantile(wall, (0.5, 0.99)) * 1000
     return Row(f"{name}: products like a product", f"median {median:.1f} ms, p99 {p99:.1f} ms")
+
+
+def searching(database: Database, spaces: Spaces, catalogue: Catalogue) -> Search:
+    """The service that the API calls, without what these vectors have no use for."""
+    return Search(
+        database,
+        spaces,
+        catalogue,
+        VectorCache(),
+        ExactVectors(max_bytes=0),
+        limits=ImageLimits(),
+        fetcher=Fetcher(),
+        photos=QueryPhotos(max_bytes=0),
+    )
 
 
 def add_products(database: Database, count: int = COUNT) -> None:

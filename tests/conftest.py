@@ -1,8 +1,10 @@
 """Real parts for the tests: PostgreSQL, models, pictures, a running server."""
 
+import http.server
 import os
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -230,3 +232,25 @@ def picture(colour: str = "red", size: tuple[int, int] = (64, 80), *, format: st
     out = BytesIO()
     image.save(out, format)
     return out.getvalue()
+
+
+@pytest.fixture(scope="session")
+def image_host() -> Iterator[str]:
+    """A host with two pictures, as `localhost:port`."""
+    pictures = {"/shoe.jpg": picture("orange"), "/blue.jpg": picture("blue")}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path in pictures else 404)
+            self.end_headers()
+            self.wfile.write(pictures.get(self.path, b""))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"localhost:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()

@@ -28,6 +28,7 @@ from seesame.metrics import ShopMetrics
 from seesame.models import hub
 from seesame.models.fallback import FallbackModel
 from seesame.pictures import PictureStore
+from seesame.query_photos import QueryPhotos
 from seesame.recall import RecallGauge
 from seesame.search import Search
 from seesame.settings import Settings
@@ -183,7 +184,16 @@ def open_application(settings: Settings) -> Iterator[Application]:
         exact = ExactVectors(max_bytes=settings.exact_memory_mb * 1024 * 1024)
         gauge = RecallGauge(database, on_measured=metrics.recalled) if settings.sample_queries else None
         search = Search(
-            database, spaces, catalogue, cache, exact, limits=limits, on_answer=metrics.answered, gauge=gauge
+            database,
+            spaces,
+            catalogue,
+            cache,
+            exact,
+            limits=limits,
+            fetcher=fetcher,
+            photos=QueryPhotos(max_bytes=settings.query_photos_mb * 1024 * 1024),
+            on_answer=metrics.answered,
+            gauge=gauge,
         )
         indexer = Indexer(database, pictures, spaces, on_batch=metrics.indexed)
         metrics.watch(lambda: cache.counts, spaces.clip_is_available, indexer)

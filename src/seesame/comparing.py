@@ -10,7 +10,8 @@ from seesame.db.comparison import Subject
 from seesame.db.pool import Database
 from seesame.db.spaces import meanwhile_changed
 from seesame.errors import InvalidInput, SpaceConflict
-from seesame.search import MAX_LIMIT, Search
+from seesame.queries import MAX_LIMIT
+from seesame.search import Search
 from seesame.spaces import Spaces
 from seesame.types import Hit, Space
 

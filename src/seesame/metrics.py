@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from seesame.answers import Answer
 from seesame.cache import CacheCounts
 from seesame.errors import DatabaseError
 from seesame.indexing import Indexer, Progress
-from seesame.search import Answer
 from seesame.types import Space
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)

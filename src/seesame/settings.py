@@ -92,6 +92,7 @@ class Settings(_Process):
     allowed_image_hosts: str = ""
     exact_memory_mb: int = Field(default=1024, ge=0)
     sample_queries: bool = True
+    query_photos_mb: int = Field(default=64, ge=0)
 
     @field_validator("clip_url")
     @classmethod

@@ -1,7 +1,8 @@
 """Values that pass between the layers."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple, Protocol
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seesame.calibration import Calibration
-from seesame.errors import ImageError, ModelInvalid
+from seesame.errors import ImageError, InvalidInput, ModelInvalid
 
 Vector = NDArray[np.float32]
 """Shape (dimensions,), unit length."""
@@ -21,6 +22,36 @@ Vectors = NDArray[np.float32]
 
 Embedded = Vector | ImageError | ModelInvalid
 """The vector of a picture, or why it has none: it is unusable, or the model fails on it."""
+
+
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a picture: fractions of its upright width and height, from the top left.
+
+    Raises:
+        InvalidInput: it is empty, or reaches out of the picture.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def __post_init__(self) -> None:
+        inside = all(map(math.isfinite, astuple(self))) and self.x >= 0 and self.y >= 0
+        if not inside or self.width <= 0 or self.height <= 0:
+            raise InvalidInput("region", "x and y are 0 or more, width and height more than 0.")
+        if self.x + self.width > 1 + _ROUNDING or self.y + self.height > 1 + _ROUNDING:
+            raise InvalidInput("region", "A region lies within the picture: x + width and y + height are at most 1.")
+
+    def box(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Left, upper, right and lower pixel in a picture of this size; at least one pixel."""
+        left, upper = min(int(self.x * width), width - 1), min(int(self.y * height), height - 1)
+        right, lower = round((self.x + self.width) * width), round((self.y + self.height) * height)
+        return left, upper, min(max(right, left + 1), width), min(max(lower, upper + 1), height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,14 +224,26 @@ class Hit:
     image: ProductImage | None
 
 
-Method = Literal["hnsw", "iterative", "exact", "fulltext"]
+Method = Literal["hnsw", "iterative", "exact", "fulltext", "hybrid"]
+
+
+class Spot(NamedTuple):
+    """Where a page of nearest products ended; the next holds what is farther, or as far with a later id."""
+
+    distance: float
+    product_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some hits, best first. `exhausted`: no more follow. `scanned`: how many images were compared, or texts ranked."""
+    """Some hits, best first.
+
+    `exhausted`: no more follow. `scanned`: how many images were compared, or texts ranked. `end`: where it ended, if
+    the hits are in the order of their distance.
+    """
 
     hits: tuple[Hit, ...]
     method: Method
     exhausted: bool
     scanned: int
+    end: Spot | None = None

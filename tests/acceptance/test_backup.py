@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 from seesame.application import open_application
 from seesame.db import indexes
 from seesame.db.spaces import embeddings_table
-from seesame.search import Query
+from seesame.queries import LikeImage, Query
 from seesame.settings import Settings
 from seesame.types import Product
 from tests.conftest import picture, shop_settings
@@ -93,13 +93,13 @@ def _check(settings: Settings, *, index_is_valid: bool | None) -> None:
         for colour in COLOURS:
             (image,) = application.catalogue.get(colour).images
             assert application.catalogue.picture(image.image_id)
-            page = application.search.like_image(image.image_id, Query()).page
+            page = application.search.find(LikeImage(image.image_id), Query()).page
             assert page.hits[0].product.product_id == colour
             assert len(page.hits) == len(COLOURS)
         application.catalogue.put(Product("new"))
         new = application.catalogue.add_image("new", picture("black"))
         assert [progress.done for progress in application.indexer.run_once()] == [1]
-        assert application.search.like_image(new.image_id, Query()).page.hits[0].product.product_id == "new"
+        assert application.search.find(LikeImage(new.image_id), Query()).page.hits[0].product.product_id == "new"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from seesame.answers import Answer
 from seesame.application import Application, open_application
 from seesame.catalogue import Source, image_id_of
 from seesame.db import catalogue as catalogue_rows
@@ -28,7 +29,7 @@ from seesame.db import search as search_rows
 from seesame.db.migrate import migrate
 from seesame.db.pool import Database, set_local
 from seesame.filters import parse_filter
-from seesame.search import Answer, Query
+from seesame.queries import LikeImage, LikeProduct, Photo, Query, Words
 from seesame.types import Product, SpaceIdentity, WorkItem
 from tests.catalogue_rows import add_images, unit
 from tests.conftest import picture, shop_settings
@@ -126,15 +127,15 @@ def _answers(shop: Application) -> dict[str, Any]:
     listings, total = shop.catalogue.list(limit=5, offset=2)
     listings.append(shop.catalogue.get("gold"))
     return {
-        "photo": _found(shop.search.by_photo(photo, Query(limit=5))),
-        "second page": _found(shop.search.by_photo(photo, Query(limit=4, offset=3))),
-        "filter": _found(shop.search.by_photo(photo, Query(shoes, limit=10))),
-        "attributes": _found(shop.search.by_photo(photo, Query(parse_filter({"attributes.size": {"gt": 6}})))),
-        "facets": shop.search.by_photo(photo, Query(facets=("category", "attributes.colour"))).facets,
-        "nothing": _found(shop.search.by_photo(photo, Query(parse_filter({"category": "none"})))),
-        "similar": _found(shop.search.like_product("blue", Query(limit=4))),
-        "like an image": _found(shop.search.like_image(_image_id("red"), Query(limit=4))),
-        "words": _found(shop.search.by_text("navy thing", Query(limit=4))),
+        "photo": _found(shop.search.find(Photo(photo), Query(limit=5))),
+        "second page": _found(shop.search.find(Photo(photo), Query(limit=4, offset=3))),
+        "filter": _found(shop.search.find(Photo(photo), Query(shoes, limit=10))),
+        "attributes": _found(shop.search.find(Photo(photo), Query(parse_filter({"attributes.size": {"gt": 6}})))),
+        "facets": shop.search.find(Photo(photo), Query(facets=("category", "attributes.colour"))).facets,
+        "nothing": _found(shop.search.find(Photo(photo), Query(parse_filter({"category": "none"})))),
+        "similar": _found(shop.search.find(LikeProduct("blue"), Query(limit=4))),
+        "like an image": _found(shop.search.find(LikeImage(_image_id("red")), Query(limit=4))),
+        "words": _found(shop.search.find(Words("navy thing"), Query(limit=4))),
         "listed": [(listing.product, [image.image_id for image in listing.images]) for listing in listings],
         "listed in all": total,
         "totals": shop.catalogue.totals(),

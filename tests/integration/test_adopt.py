@@ -28,7 +28,7 @@ from seesame.db import catalogue, conversion, spaces, work
 from seesame.db.pool import Database
 from seesame.errors import DatabaseUnsuitable, InvalidInput, ModelUnavailable
 from seesame.http.server import Server, listen
-from seesame.search import Query
+from seesame.queries import Photo, Query
 from seesame.settings import ClipSettings, Settings
 from seesame.types import Embedder, Product, ProductImage, Vectors
 from tests.catalogue_rows import unit
@@ -205,12 +205,12 @@ def _check_found(shop: Application) -> None:
     photo = picture("blue", spot=1)
     with shop.embedder("efficientnet-lite0") as fallback:
         vectors = _vectors(shop, fallback)
-        assert shop.search.by_photo(photo, Query()).page.hits[0].product.product_id == "blue"
+        assert shop.search.find(Photo(photo), Query()).page.hits[0].product.product_id == "blue"
         blue, green = COLOURS.index("blue"), COLOURS.index("green")
         vectors[[blue, green]] = vectors[[green, blue]]
         _table(shop, vectors)
         assert _adopt(shop, fallback, check=False).adopted == 6
-    assert shop.search.by_photo(photo, Query()).page.hits[0].product.product_id == "green"
+    assert shop.search.find(Photo(photo), Query()).page.hits[0].product.product_id == "green"
 
 
 def test_a_search_finds_by_adopted_vectors(shop: Application) -> None:

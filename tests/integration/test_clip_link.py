@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from seesame.answers import Answer
 from seesame.application import Application, open_application
 from seesame.catalogue import Source
 from seesame.clip_service.app import create_app
@@ -16,7 +17,7 @@ from seesame.http.server import Server, listen
 from seesame.models.clip import ClipModel
 from seesame.models.image_model import ImageModel
 from seesame.models.preprocessing import Preprocessing
-from seesame.search import Answer, Query
+from seesame.queries import LikeProduct, Photo, Query, Words
 from seesame.settings import ClipSettings, Settings
 from seesame.types import Product, SpaceIdentity, Vectors
 from tests.conftest import picture
@@ -75,7 +76,7 @@ def _fill(shop: Application) -> None:
 
 def _ask(shop: Application, colour: str = "blue", *, spot: int = 0) -> Answer:
     """A search by a picture that is not in the cache unless `spot` was asked for before."""
-    answer = shop.search.by_photo(picture(colour, spot=spot), Query())
+    answer = shop.search.find(Photo(picture(colour, spot=spot)), Query())
     assert answer.page.hits[0].product.product_id == colour
     return answer
 
@@ -157,8 +158,8 @@ def test_a_remembered_photo_needs_no_service(shop: Application, port: int) -> No
         hits = shop.cache.counts.hits_local
         assert _ask(shop).page == first.page
         assert shop.cache.counts.hits_local == hits + 1
-        words = shop.search.by_text("blue", Query())
-        assert shop.search.by_text("blue", Query()).page == words.page
+        words = shop.search.find(Words("blue"), Query())
+        assert shop.search.find(Words("blue"), Query()).page == words.page
         assert shop.cache.counts.hits_local == hits + 2
 
 
@@ -166,17 +167,17 @@ def test_similar_products_and_words_without_the_service(shop: Application, port:
     """What has its vector is compared in the primary space all the same; words are matched as words."""
     with _service(port):
         _fill(shop)
-        similar = shop.search.like_product("red", Query())
+        similar = shop.search.find(LikeProduct("red"), Query())
         assert _said(similar) == ("immich", None)
-        assert shop.search.by_text("blue", Query()).page.method != "fulltext"
-    assert shop.search.like_product("red", Query()).page == similar.page
-    words = shop.search.by_text("green", Query())
+        assert shop.search.find(Words("blue"), Query()).page.method != "fulltext"
+    assert shop.search.find(LikeProduct("red"), Query()).page == similar.page
+    words = shop.search.find(Words("green"), Query())
     assert (words.page.method, words.degraded_reason) == ("fulltext", "clip_unavailable")
     assert words.page.hits[0].product.product_id == "green"
     shop.catalogue.put_many([Product("new")])
     shop.catalogue.add_image("new", picture("purple"))
     shop.indexer.run_once()
-    assert _said(shop.search.like_product("new", Query())) == ("efficientnet-lite0", "clip_indexing")
+    assert _said(shop.search.find(LikeProduct("new"), Query())) == ("efficientnet-lite0", "clip_indexing")
 
 
 class _Gated:

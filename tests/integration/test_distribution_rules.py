@@ -42,7 +42,8 @@ _VALUES = {
     "table": "seesame.products",
     "column": "brand",
     "join": "JOIN seesame.products f USING (product_id)",
-    "not_itself": "AND e.product_id <> %(exclude)s",
+    "not_itself": "AND e.product_id <> ALL(%(exclude)s)",
+    "following": "(distance, product_id) > (%(distance)s, %(product_id)s)",
     "condition": condition(_CLAUSES)[0].as_string(),
 }
 

@@ -1,6 +1,7 @@
 """Search without pgvector: `real[]`, compared in the process, with and without the files of the extension."""
 
 import threading
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -72,7 +73,7 @@ def _nearest(
     *,
     limit: int = 10,
     offset: int = 0,
-    exclude: str | None = None,
+    exclude: Collection[str] = (),
 ) -> Page:
     with database.transaction() as connection:
         clauses = parse_filter(written or {})
@@ -102,7 +103,7 @@ def test_it_finds_what_comparing_all_finds(held: ExactVectors, bare: Database, s
         assert (page.exhausted, page.scanned) == (True, 33 * PER_PRODUCT)
     own = _nearest(held, bare, space, vectors[0])
     assert own.hits[0].similarity == pytest.approx(1.0, abs=1e-6)
-    assert _ids(own) == ["p000", *_ids(_nearest(held, bare, space, vectors[0], exclude="p000", limit=9))]
+    assert _ids(own) == ["p000", *_ids(_nearest(held, bare, space, vectors[0], exclude={"p000"}, limit=9))]
     assert _nearest(held, bare, space, vectors[0], {"category": "none"}).hits == ()
     with bare.transaction() as connection:
         stored = vector_of(connection, space, "p007")

@@ -1,9 +1,6 @@
 """Imports: all that is good comes in, what is bad is named, twice is once."""
 
 import hashlib
-import http.server
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -141,29 +138,6 @@ def test_a_picture_of_12_megapixels_is_stored_smaller_and_without_metadata(
     with Image.open(file) as stored:
         assert stored.size == (1_600, 1_200)
         assert "exif" not in stored.info
-
-
-@pytest.fixture
-def image_host() -> Iterator[str]:
-    """A host with one picture, as `localhost:port`."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = self.path == "/shoe.jpg"
-            self.send_response(200 if found else 404)
-            self.end_headers()
-            if found:
-                self.wfile.write(picture("orange"))
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"localhost:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
 
 
 def test_pictures_come_by_url_from_allowed_hosts_alone(settings: Settings, tmp_path: Path, image_host: str) -> None:

@@ -24,7 +24,7 @@ from seesame.comparing import Comparer
 from seesame.db import spaces as space_rows
 from seesame.db import work
 from seesame.errors import InvalidInput, NotFound, SpaceConflict, SpaceIncomplete
-from seesame.search import Query
+from seesame.queries import Photo, Query, Words
 from seesame.settings import Settings
 from seesame.spaces import Answering
 from seesame.types import Embedded, Product, ProductImage, Space, SpaceIdentity, Vectors
@@ -362,7 +362,7 @@ def test_a_space_is_retired_beside_a_long_transaction(shop: Application) -> None
         retiring = pool.submit(shop.spaces.retire, NEW)
         _until(lambda: _waiting_for_locks(shop) or retiring.done())
         for _ in range(3):
-            assert len(shop.search.by_photo(picture("red"), Query()).page.hits) == 5
+            assert len(shop.search.find(Photo(picture("red")), Query()).page.hits) == 5
         assert not retiring.done()
         reader.rollback()
         retiring.result(30)
@@ -385,9 +385,9 @@ def test_a_search_whose_space_is_retired_meanwhile_begins_anew(
         return late.pop() if late else answering(max_age_s=max_age_s)
 
     monkeypatch.setattr(shop.spaces, "answering", told_late)
-    photo = shop.search.by_photo(picture("red"), Query())
+    photo = shop.search.find(Photo(picture("red")), Query())
     late.append(before)
-    words = shop.search.by_text("red", Query())
+    words = shop.search.find(Words("red"), Query())
     assert late == []
     for answer in (photo, words):
         assert (answer.space.split("@")[0], answer.degraded_reason, len(answer.page.hits)) == (NEW, None, 5)

@@ -68,6 +68,7 @@ def _plan(connection: Connection, space: Space, vector: Vector, method: Method) 
         join=sql.SQL(""),
         condition=condition(())[0],
         not_itself=sql.SQL(""),
+        following=sql.SQL("true"),
     )
     values = {"vector": HalfVector(vector), "candidates": 20, "limit": 10, "offset": 0}
     rows = connection.execute(sql.SQL("EXPLAIN ") + statement, values).fetchall()
@@ -190,7 +191,7 @@ def test_a_product_with_many_images_does_not_crowd_out_the_others(database: Data
     with database.transaction() as connection:
         (space,) = spaces.list_spaces(connection)
         page = search.nearest(connection, space, vectors[0], (), limit=10)
-        others = search.nearest(connection, space, vectors[0], (), limit=10, exclude="crowd")
+        others = search.nearest(connection, space, vectors[0], (), limit=10, exclude={"crowd"})
     assert page.hits[0].product.product_id == "crowd"
     assert len(page.hits) == 10
     assert len(others.hits) == 10

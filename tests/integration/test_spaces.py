@@ -13,7 +13,7 @@ import pytest
 from seesame.application import Application, open_application
 from seesame.catalogue import Source
 from seesame.errors import DatabaseUnavailable, StorageFull
-from seesame.search import Query
+from seesame.queries import Photo, Query
 from seesame.settings import Settings
 from seesame.spaces import Spaces
 from seesame.types import Embedded, Embedder, Product, Space, SpaceIdentity, Vectors
@@ -118,7 +118,7 @@ def test_the_fallback_answers_while_the_model_downloads_and_then_it_takes_over(
             assert str(answer["space"]).startswith(f"{OWNER_NAME}@")
             assert answer["results"][0]["product_id"] == "blue"  # type: ignore[index]
             words = client.post("/v1/search", json={"queries": [{"text": "blue"}]}).json()
-            assert (words["search"]["method"], words["degraded"], len(words["results"])) == ("exact", False, 5)
+            assert (words["search"]["method"], words["degraded"], len(words["results"])) == ("hybrid", False, 5)
 
             client.put("/v1/products/new", json={})
             client.post("/v1/products/new/images", files={"image": picture("purple")})
@@ -138,12 +138,12 @@ def test_without_its_model_the_primary_space_is_left_alone(
     elsewhere = with_hub.model_copy(update={"cache_dir": tmp_path / "other"})
     with open_application(elsewhere) as application:
         assert application.models.load(OWNER_NAME) is None
-        answer = application.search.by_photo(picture("red"), Query())
+        answer = application.search.find(Photo(picture("red")), Query())
         assert (answer.degraded_reason, answer.space.split("@")[0]) == ("clip_unavailable", "efficientnet-lite0")
         assert answer.page.hits[0].product.product_id == "red"
     with open_application(with_hub) as application:
         assert application.models.load(OWNER_NAME) is not None
-        answer = application.search.by_photo(picture("red"), Query())
+        answer = application.search.find(Photo(picture("red")), Query())
         assert (answer.degraded_reason, answer.space.split("@")[0]) == (None, OWNER_NAME)
 
 
@@ -155,11 +155,11 @@ def test_a_new_model_takes_over_when_it_is_complete(settings: Settings) -> None:
             if not application.catalogue.totals()[0]:
                 _fill(application)
             application.models.load(str(GOLDENS / folder))
-            answer = application.search.by_photo(picture("red"), Query())
+            answer = application.search.find(Photo(picture("red")), Query())
             assert (answer.space.split("@")[0], answer.degraded_reason) == before
             before = (folder, None)
             application.indexer.run_once()
-            answer = application.search.by_photo(picture("red"), Query())
+            answer = application.search.find(Photo(picture("red")), Query())
             assert (answer.degraded_reason, answer.space.split("@")[0]) == (None, folder)
             assert [s.role for s in application.spaces.all() if s.role != "fallback"] == keys
 
@@ -221,7 +221,7 @@ def test_two_versions_of_the_fallback_never_meet(application: Application) -> No
         answering = spaces.answering()
         assert answering.space.key == answering.embedder.identity.key
         assert answering.space.key.startswith(key)
-    answer = application.search.by_photo(picture("red"), Query())
+    answer = application.search.find(Photo(picture("red")), Query())
     assert answer.page.hits[0].product.product_id == "red"
     assert (answer.page.hits[0].similarity or 0) > 0.97
 

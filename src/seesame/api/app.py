@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from seesame import __version__
-from seesame.api.routes import router
+from seesame.api import routes, search
 from seesame.application import Application
 from seesame.http import problems
 from seesame.http.metrics import RequestMetrics
@@ -61,5 +61,7 @@ def _described() -> FastAPI:
         redoc_url=None,
         responses={"4XX": problems.DESCRIBED},
     )
-    app.include_router(router)
+    # Searches first: the path of a product may hold slashes, so it would take theirs.
+    app.include_router(search.router)
+    app.include_router(routes.router)
     return app

@@ -5,23 +5,25 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from seesame.catalogue import Listing
-from seesame.search import MAX_FACETS, MAX_LIMIT, MAX_OFFSET, MAX_TEXT, Answer
+from seesame.queries import MAX_LIMIT, MAX_OFFSET
 from seesame.spaces import SpaceState
-from seesame.types import Hit, Method, Product, ProductImage
+from seesame.types import Product, ProductImage
 
 Price = Annotated[Decimal, PlainSerializer(float, return_type=float), Field(ge=0)]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="How many products, at most.")]
 Offset = Annotated[int, Field(ge=0, le=MAX_OFFSET, description="How many products to pass over.")]
 
 
-class _Request(BaseModel):
+class RequestModel(BaseModel):
+    """Refuses fields that it does not know."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class ProductIn(_Request):
+class ProductIn(RequestModel):
     """A product as the shop writes it."""
 
     title: str = ""
@@ -36,46 +38,6 @@ class ProductIn(_Request):
     def product(self, product_id: str) -> Product:
         """The product with its id."""
         return Product(product_id=product_id, **self.model_dump() | {"price": self.price})
-
-
-class ImageQuery(_Request):
-    """A picture of the catalogue by its id, or any picture in base64."""
-
-    id: UUID | None = None
-    base64: str | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.id is None) == (self.base64 is None):
-            raise ValueError("either id or base64")
-        return self
-
-
-class OneQuery(_Request):
-    """The subject of a search: one of a picture, words, or a product."""
-
-    image: ImageQuery | None = None
-    text: str | None = Field(default=None, max_length=MAX_TEXT)
-    product_id: str | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if [self.image, self.text, self.product_id].count(None) != 2:
-            raise ValueError("one of image, text or product_id")
-        return self
-
-
-class SearchIn(_Request):
-    """A search."""
-
-    queries: list[OneQuery] = Field(min_length=1, max_length=1)
-    filter: dict[str, Any] = Field(
-        default={},
-        examples=[{"category": "dresses", "price": {"lte": 100}, "attributes.color": ["red", "blue"]}],
-    )
-    facets: list[str] = Field(default=[], max_length=MAX_FACETS, examples=[["brand", "attributes.color"]])
-    limit: Limit = 10
-    offset: Offset = 0
 
 
 class ImageOut(BaseModel):
@@ -125,72 +87,6 @@ class ProductsOut(BaseModel):
 
     products: list[ListingOut]
     total: int
-
-
-class ResultOut(BaseModel):
-    """A product found."""
-
-    product_id: str
-    similarity: float | None = Field(description="Cosine, 1.0 the same picture; null where words were matched.")
-    image: ImageOut | None = Field(description="The picture that matched best.")
-    product: ProductOut
-
-    @classmethod
-    def of(cls, hit: Hit) -> Self:
-        """From a search."""
-        return cls(
-            product_id=hit.product.product_id,
-            similarity=None if hit.similarity is None else round(hit.similarity, 4),
-            image=ImageOut.of(hit.image) if hit.image else None,
-            product=ProductOut.model_validate(hit.product),
-        )
-
-
-class MethodOut(BaseModel):
-    """How products were found."""
-
-    method: Method
-    exhausted: bool = Field(description="No more products follow.")
-    scanned: int = Field(description="How many pictures, or texts, were ranked; all that match, if no more follow.")
-
-
-class FacetOut(BaseModel):
-    """A value of a field, and how many products that meet the filter have it."""
-
-    value: str | float | bool
-    count: int
-
-
-class AnswerOut(BaseModel):
-    """Products found, best first."""
-
-    query_id: str
-    took_ms: float
-    degraded: bool = Field(description="Whether a smaller model or plain words answered.")
-    degraded_reason: str | None
-    space: str
-    search: MethodOut
-    results: list[ResultOut]
-    facets: dict[str, list[FacetOut]] = Field(
-        description="By field its most frequent values. A filter on the field itself does not count there."
-    )
-
-    @classmethod
-    def of(cls, answer: Answer, query_id: str) -> Self:
-        """From the search service."""
-        return cls(
-            query_id=query_id,
-            took_ms=round(answer.took_ms, 1),
-            degraded=answer.degraded_reason is not None,
-            degraded_reason=answer.degraded_reason,
-            space=answer.space,
-            search=MethodOut(method=answer.page.method, exhausted=answer.page.exhausted, scanned=answer.page.scanned),
-            results=[ResultOut.of(hit) for hit in answer.page.hits],
-            facets={
-                name: [FacetOut(value=value, count=count) for value, count in counted]
-                for name, counted in answer.facets.items()
-            },
-        )
 
 
 class CategoryOut(BaseModel):
@@ -249,7 +145,7 @@ class SpacesOut(BaseModel):
     arriving: list[ArrivingOut]
 
 
-class SpaceIn(_Request):
+class SpaceIn(RequestModel):
     """A model to begin a space for."""
 
     model: str = Field(min_length=1, max_length=200, examples=["fashion-clip"])

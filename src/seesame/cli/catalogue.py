@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from seesame.api.schemas import AnswerOut
+from seesame.api.search_schemas import AnswerOut
 from seesame.application import Application, open_application
 from seesame.cli import tables
 from seesame.errors import InvalidInput, ModelError
@@ -20,8 +20,8 @@ from seesame.images import read_file
 from seesame.importing import Summary
 from seesame.indexing import Progress
 from seesame.logs import configure_logging
+from seesame.queries import LikeProduct, Photo, Query, Words
 from seesame.records import count_records, read_records
-from seesame.search import Query
 from seesame.settings import Settings
 
 _err = Console(stderr=True)
@@ -86,14 +86,14 @@ def search(
     console = Console()
     with opened(to_fill=False) as application:
         if photo is not None:
-            answer = application.search.by_photo(_read(photo, application), query)
+            answer = application.search.find(Photo(_read(photo, application)), query)
         elif text is not None:
-            answer = application.search.by_text(text, query)
+            answer = application.search.find(Words(text), query)
         else:
             assert similar_to is not None
-            answer = application.search.like_product(similar_to, query)
+            answer = application.search.find(LikeProduct(similar_to), query)
         if as_json:
-            console.print_json(json.dumps(AnswerOut.of(answer, "").model_dump(mode="json", exclude={"query_id"})))
+            console.print_json(json.dumps(AnswerOut.of(answer).model_dump(mode="json", exclude={"query_id"})))
             return
         if answer.page.hits:
             console.print(tables.results(console, answer, application.catalogue))

@@ -12,7 +12,7 @@ from seesame.cli.serve import serving
 from seesame.demo.catalogue import draw_catalogue
 from seesame.errors import SettingsError
 from seesame.logs import configure_logging
-from seesame.search import Query
+from seesame.queries import Photo, Query
 from seesame.settings import Settings
 
 
@@ -37,7 +37,7 @@ def demo(
         tables.import_summary(err, summary)
         catalogue.index_all(application)
         photo = sample.queries[0].photo
-        answer = application.search.by_photo(photo.read_bytes(), Query(limit=5))
+        answer = application.search.find(Photo(photo.read_bytes()), Query(limit=5))
         console.print(f"\n[bold]Products that look like[/] {_short(photo)}\n", highlight=False, soft_wrap=True)
         console.print(tables.results(console, answer, application.catalogue))
         console.print(tables.caption(answer), style="dim", highlight=False)

@@ -19,9 +19,9 @@ from rich.table import Table
 from rich.text import Text
 from rich_pixels import Pixels
 
+from seesame.answers import Answer
 from seesame.catalogue import Catalogue
 from seesame.importing import Summary
-from seesame.search import Answer
 from seesame.spaces import Reason
 from seesame.types import Product
 

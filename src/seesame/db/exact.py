@@ -10,7 +10,7 @@ A space that does not fit into the memory that is allowed is read anew for each 
 
 import heapq
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from seesame.db.search import hit
 from seesame.db.spaces import count_vectors, embeddings_table
 from seesame.db.statements import statements
 from seesame.db.vectors import unpack
-from seesame.types import Clause, Page, Space, Vector, Vectors
+from seesame.types import Clause, Page, Space, Spot, Vector, Vectors
 
 _SQL = statements("exact")
 
@@ -40,6 +40,11 @@ class _Found(NamedTuple):
     similarity: float
     product_id: str
     image_id: UUID
+
+    @property
+    def spot(self) -> Spot:
+        """Its place in the order of all."""
+        return Spot(-self.similarity, self.product_id)
 
 
 class _Written(NamedTuple):
@@ -93,7 +98,7 @@ class _Block:
 class _Best:
     """The most similar products so far, each by its best image."""
 
-    def __init__(self, wanted: int, exclude: str | None) -> None:
+    def __init__(self, wanted: int, exclude: Collection[str]) -> None:
         self.compared = 0
         self.floor = -np.inf  # what is below it cannot be among the best any more
         self._wanted = wanted
@@ -109,7 +114,7 @@ class _Best:
         for candidate in candidates:
             if len(own) >= self._wanted and candidate.similarity < last:
                 break  # what is as similar as the last is kept, so that pages agree on the order
-            if candidate.product_id != self._exclude and candidate.product_id not in own:
+            if candidate.product_id not in self._exclude and candidate.product_id not in own:
                 own[candidate.product_id] = candidate
                 last = candidate.similarity
         for found in own.values():
@@ -192,7 +197,8 @@ class ExactVectors:
         *,
         limit: int,
         offset: int = 0,
-        exclude: str | None = None,
+        after: Spot | None = None,
+        exclude: Collection[str] = (),
     ) -> Page:
         """Products whose best image is nearest to `vector` by cosine; the arguments are those of `search.nearest`."""
         wanted = offset + limit + 1  # one more tells whether any follow
@@ -202,11 +208,17 @@ class ExactVectors:
             for block in self._blocks(connection, space):
                 best.see(block, vector, allowed)
             ranked = best.ranked()
-            page = ranked[offset : offset + limit]
+            following = ranked[offset:] if after is None else [found for found in ranked if found.spot > after]
+            page = following[:limit]
             rows = _shown(connection, page)
             if len(rows) == len(page):
-                hits = tuple(map(hit, rows))
-                return Page(hits, "exact", exhausted=len(ranked) < wanted, scanned=best.compared)
+                return Page(
+                    tuple(map(hit, rows)),
+                    "exact",
+                    exhausted=len(ranked) < wanted and len(following) <= limit,
+                    scanned=best.compared,
+                    end=page[-1].spot if page else None,
+                )
             self._forget(space, {found.image_id for found in page} - {row["image_id"] for row in rows})
 
     def hold(self, connection: Connection, space: Space) -> None:

@@ -1,7 +1,7 @@
 """Nearest images, grouped by product, in one statement."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import Any
 from uuid import UUID
@@ -10,13 +10,14 @@ import numpy as np
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
+from seesame.db.catalogue import images_of
 from seesame.db.filters import ATTRIBUTE, condition
 from seesame.db.halfvec import HalfVector
 from seesame.db.indexes import WORTH_IT
 from seesame.db.pool import Connection, scalar, set_local
 from seesame.db.spaces import embeddings_table
 from seesame.db.statements import statements
-from seesame.types import Clause, Hit, Method, Page, Product, ProductImage, Space, Vector
+from seesame.types import Clause, Hit, Method, Page, Product, ProductImage, Space, Spot, Vector
 
 _SQL = statements("search")
 
@@ -38,6 +39,8 @@ _IN_REACH = sql.SQL(
     "(SELECT e.product_id, e.image_id, e.image_embedding <=> %(vector)s::halfvec AS distance"
     " FROM {embeddings} e ORDER BY distance LIMIT %(reach)s) AS e"
 )
+_NOT_THESE = sql.SQL("AND e.product_id <> ALL(%(exclude)s)")
+_FOLLOWING = sql.SQL("(distance, product_id) > (%(distance)s, %(product_id)s)")
 _JOIN_PRODUCTS = sql.SQL("JOIN seesame.products f USING (product_id)")
 _PRODUCT_FIELDS = [field.name for field in fields(Product)]
 _IMAGE_FIELDS = [field.name for field in fields(ProductImage)]
@@ -51,22 +54,26 @@ def nearest(
     *,
     limit: int,
     offset: int = 0,
-    exclude: str | None = None,
+    after: Spot | None = None,
+    exclude: Collection[str] = (),
 ) -> Page:
     """Products whose best image is nearest to `vector` by cosine.
 
     Args:
         vector: unit length, of the dimensions of `space`, made by its embedder.
-        exclude: a product that is not to be found.
+        offset: how many products were shown already.
+        after: where they ended; without it `offset` products are counted off.
+        exclude: products that are not to be found.
     """
-    search = _Search(connection, space, vector, clauses, exclude)
-    wanted = offset + limit + 1  # one more tells whether any follow
+    search = _Search(connection, space, vector, clauses, after, exclude)
+    counted_off = offset if after is None else 0
+    wanted = counted_off + limit + 1  # one more tells whether any follow
     method = search.method()
-    candidates = 2 * wanted  # products have several images; more are asked for where that was too few
+    candidates = 2 * (offset + limit + 1)  # products have several images; more are asked for where that was too few
     while True:
         if method != "exact" and candidates > _MAX_EF_SEARCH:
             method = "exact"
-        rows = search.run(method, candidates=candidates, limit=limit, offset=offset)
+        rows = search.run(method, candidates=candidates, limit=limit, offset=counted_off)
         ended = rows[0]["images"] < candidates
         if rows[0]["products"] >= wanted or (ended and method == "exact"):
             break
@@ -74,18 +81,56 @@ def nearest(
             method = "exact"
         else:
             candidates *= 4
-    hits = tuple(hit(row) for row in rows if row["product_id"] is not None)
-    return Page(hits, method, exhausted=rows[0]["products"] < wanted, scanned=rows[0]["images"])
+    found = [row for row in rows if row["product_id"] is not None]
+    return Page(
+        tuple(map(hit, found)),
+        method,
+        exhausted=rows[0]["products"] < wanted,
+        scanned=rows[0]["images"],
+        end=Spot(found[-1]["distance"], found[-1]["product_id"]) if found else None,
+    )
 
 
 def fulltext(connection: Connection, text: str, clauses: Sequence[Clause], *, limit: int, offset: int = 0) -> Page:
-    """Products whose texts hold the words: those with all of them first, then those with some."""
+    """Products whose texts hold the words: those with all of them first, then those with some. Without their images."""
     where, values = condition(clauses)
     statement = _SQL["fulltext"].format(condition=where)
     with connection.cursor(row_factory=class_row(Product)) as cursor:
         found = cursor.execute(statement, {**values, "text": text, "limit": limit, "offset": offset}).fetchall()
     hits = tuple(Hit(product, None, None) for product in found[:limit])
     return Page(hits, "fulltext", exhausted=len(found) <= limit, scanned=len(found))
+
+
+def illustrated(connection: Connection, hits: Sequence[Hit]) -> tuple[Hit, ...]:
+    """The same products, each with its first image."""
+    return _with_best(connection, hits, {})
+
+
+def compared(connection: Connection, space: Space, vector: Vector, hits: Sequence[Hit]) -> tuple[Hit, ...]:
+    """The same products, each with the image that is nearest to `vector`; the first where none has a vector here."""
+    if not hits:
+        return ()
+    product_ids = [hit.product.product_id for hit in hits]
+    statement = _SQL["vectors_of_products"].format(embeddings=embeddings_table(space.space_id))
+    similarities: dict[UUID, float] = {}
+    for image_id, numbers in connection.execute(statement, {"product_ids": product_ids}, binary=True):
+        stored = np.asarray(numbers, dtype=np.float32)
+        similarities[image_id] = _cosine(float(stored @ vector / np.linalg.norm(stored)))
+    return _with_best(connection, hits, similarities)
+
+
+def _with_best(connection: Connection, hits: Sequence[Hit], similarities: dict[UUID, float]) -> tuple[Hit, ...]:
+    """With the image of each product that is the most similar, of equals the first."""
+    best: dict[str, ProductImage] = {}
+    for image in images_of(connection, [hit.product.product_id for hit in hits]):
+        known = best.setdefault(image.product_id, image)
+        if similarities.get(image.image_id, -math.inf) > similarities.get(known.image_id, -math.inf):
+            best[image.product_id] = image
+    images = [best.get(hit.product.product_id) for hit in hits]
+    return tuple(
+        Hit(hit.product, similarities.get(image.image_id) if image else None, image)
+        for hit, image in zip(hits, images, strict=True)
+    )
 
 
 def facets(
@@ -137,22 +182,26 @@ class _Search:
         space: Space,
         vector: Vector,
         clauses: Sequence[Clause],
-        exclude: str | None,
+        after: Spot | None,
+        exclude: Collection[str],
     ) -> None:
         self._connection = connection
         self._space = space
         self._filtered = bool(clauses)
         self._few = few(space)
         self._share = 1.0  # of the images that match
-        self._passes_over = bool(clauses) or exclude is not None
+        self._passes_over = bool(clauses or exclude)
         where, self._values = condition(clauses)
         self._names = {
             "embeddings": embeddings_table(space.space_id),
             "join": _JOIN_PRODUCTS if self._filtered else sql.SQL(""),
             "condition": where,
-            "not_itself": sql.SQL("" if exclude is None else "AND e.product_id <> %(exclude)s"),
+            "not_itself": _NOT_THESE if exclude else sql.SQL(""),
+            "following": sql.SQL("true") if after is None else _FOLLOWING,
         }
-        self._values["exclude"] = exclude
+        self._values["exclude"] = list(exclude)
+        if after is not None:
+            self._values.update(after._asdict())
         self._vector = HalfVector(vector)
 
     def method(self) -> Method:
@@ -214,4 +263,9 @@ def hit(row: dict[str, Any]) -> Hit:
     """A product, its image and their `similarity` from a row that has the columns of both."""
     product = Product(**{name: row[name] for name in _PRODUCT_FIELDS})
     image = ProductImage(**{name: row[name] for name in _IMAGE_FIELDS})
-    return Hit(product, max(-1.0, min(1.0, row["similarity"])), image)
+    return Hit(product, _cosine(row["similarity"]), image)
+
+
+def _cosine(computed: float) -> float:
+    """Within the bounds that rounding may pass."""
+    return max(-1.0, min(1.0, computed))

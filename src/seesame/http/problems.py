@@ -23,6 +23,8 @@ STATUS: dict[type[errors.SeesameError], int] = {
     errors.ImageTooLarge: 413,
     errors.ImageUndecodable: 422,
     errors.InvalidInput: 422,
+    errors.FetchFailed: 422,
+    errors.UrlNotAllowed: 400,
     errors.NotFound: 404,
     errors.ModelNotFound: 422,
     errors.SpaceConflict: 409,

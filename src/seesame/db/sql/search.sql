@@ -15,8 +15,10 @@ WITH nearest AS MATERIALIZED (
 ), best AS (
     SELECT DISTINCT ON (product_id) product_id, image_id, distance
     FROM nearest ORDER BY product_id, distance, image_id
+), following AS (
+    SELECT product_id, image_id, distance FROM best WHERE {following}
 ), page AS (
-    SELECT product_id, image_id, distance FROM best ORDER BY distance, product_id LIMIT %(limit)s OFFSET %(offset)s
+    SELECT product_id, image_id, distance FROM following ORDER BY distance, product_id LIMIT %(limit)s OFFSET %(offset)s
 ), found AS (
     -- Apart from the outer join below: there Citus would fetch the whole tables, not the rows of this page.
     SELECT page.distance, p.product_id, p.title, p.description, p.category, p.brand, p.price, p.currency, p.url,
@@ -24,7 +26,7 @@ WITH nearest AS MATERIALIZED (
     FROM page JOIN seesame.products p USING (product_id) JOIN seesame.product_images i USING (product_id, image_id)
 )
 SELECT totals.images, totals.products, 1 - found.distance AS similarity, found.*
-FROM (SELECT (SELECT count(*) FROM nearest) AS images, (SELECT count(*) FROM best) AS products) AS totals
+FROM (SELECT (SELECT count(*) FROM nearest) AS images, (SELECT count(*) FROM following) AS products) AS totals
 LEFT JOIN found ON true
 ORDER BY found.distance, found.product_id
 
@@ -42,6 +44,10 @@ WITH query AS (
 )
 SELECT product_id, title, description, category, brand, price, currency, url, attributes
 FROM page ORDER BY rank DESC, product_id
+
+-- name: vectors_of_products
+SELECT e.image_id, e.image_embedding::real[] FROM {embeddings} e
+WHERE e.product_id = ANY(%(product_ids)s)
 
 -- name: vector_of_product
 SELECT e.image_embedding::real[] FROM {embeddings} e JOIN seesame.product_images i USING (product_id, image_id)

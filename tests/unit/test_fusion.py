@@ -1,0 +1,28 @@
+"""Two rankings become one."""
+
+import pytest
+
+from seesame.fusion import fuse
+
+
+def test_what_both_find_comes_first() -> None:
+    """Before what one of them ranks higher."""
+    fused = fuse(["a", "b", "c"], ["d", "c"])
+    assert [one.product_id for one in fused] == ["c", "a", "d", "b"]
+    assert (fused[0].by_vector, fused[0].by_words) == (3, 2)
+    assert fused[0].score == pytest.approx(1 / 63 + 1 / 62)
+
+
+def test_shares_tell_where_a_score_comes_from() -> None:
+    """All from one ranking, or a part from each."""
+    by_id = {one.product_id: one for one in fuse(["a", "b"], ["b", "c"])}
+    assert by_id["a"].vector_share == 1
+    assert by_id["c"].vector_share == 0
+    assert by_id["b"].vector_share == pytest.approx((1 / 62) / (1 / 62 + 1 / 61))
+
+
+def test_one_ranking_stays_as_it_is() -> None:
+    """And of equals the more similar comes first."""
+    assert [one.product_id for one in fuse(["a", "b"], [])] == ["a", "b"]
+    assert [one.product_id for one in fuse(["a"], ["b"])] == ["a", "b"]
+    assert fuse([], []) == []
