@@ -33,6 +33,7 @@ from seesame.recall import RecallGauge
 from seesame.search import Search
 from seesame.settings import Settings
 from seesame.spaces import Spaces
+from seesame.trials import Trials
 from seesame.types import Embedder, Space
 
 _log = logging.getLogger(__name__)
@@ -46,11 +47,11 @@ class Application:
 
     settings: Settings
     database: Database
-    pictures: PictureStore
     catalogue: Catalogue
     spaces: Spaces
     search: Search
     indexer: Indexer
+    trials: Trials
     calibrator: Calibrator
     importer: Importer
     cache: VectorCache
@@ -196,16 +197,17 @@ def open_application(settings: Settings) -> Iterator[Application]:
             gauge=gauge,
         )
         indexer = Indexer(database, pictures, spaces, on_batch=metrics.indexed)
+        trials = Trials(database, pictures, search)
         metrics.watch(lambda: cache.counts, spaces.clip_is_available, indexer)
         yield Application(
             settings=settings,
             database=database,
-            pictures=pictures,
             catalogue=catalogue,
             spaces=spaces,
             search=search,
             indexer=indexer,
-            calibrator=Calibrator(database, pictures, spaces),
+            trials=trials,
+            calibrator=Calibrator(database, spaces, trials),
             importer=Importer(catalogue, fetcher, limits=limits),
             cache=cache,
             metrics=metrics,

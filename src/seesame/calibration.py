@@ -1,68 +1,66 @@
 """What a similarity means: a cosine of one model as a score from 0 to 1 that means the same with every model."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Source = Literal["pictures", "camera", "negatives"]
-"""What is known to be alike: pictures of one product, a picture and what a camera makes of it, or nothing."""
+GOOD: Final = 0.5
+"""The score of a good match: from here on it is more likely the product than the most similar of all others."""
 
-_BY_CHANCE: Final = 0.99  # of pairs of different products that are less alike than a match
-_UNLIKELY: Final = 0.01  # the score of two products as like as most, where nothing is known to be alike
 _STEPS: Final = 100
 _Values = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How alike pictures of one product are in a space, and those of different ones.
+    """A logistic curve over similarity: `slope` above 0, `threshold` the similarity whose score is 0.5.
 
-    `positives` and `negatives` are how many pairs were measured, `images` how many the space had then.
+    It was fitted to what `photos` found while the space had `images` vectors.
     """
 
     slope: float
-    offset: float
     threshold: float
-    source: Source
-    positives: int
-    negatives: int
+    photos: int
     images: int
 
     def score(self, similarity: float) -> float:
-        """How likely two pictures so alike show the same product, if they may as well not: 0 to 1, never falling."""
-        score = (1 + math.tanh((self.slope * similarity + self.offset) / 2)) / 2
+        """How likely it is the photo's own product, not another one: 0 to 1, never falling. Each is as likely before.
+
+        A similarity that is no number scores 0.
+        """
+        score = (1 + math.tanh(self.slope * (similarity - self.threshold) / 2)) / 2
         return 0.0 if math.isnan(score) else score
 
-    def is_match(self, similarity: float) -> bool:
-        """Whether so alike a result is worth showing as found; below it, it is as like as any other product."""
-        return similarity >= self.threshold
+    def is_good(self, similarities: Iterable[float | None]) -> bool:
+        """Whether one of some results is so similar that it is worth calling a match."""
+        return any(similarity is not None and self.score(similarity) >= GOOD for similarity in similarities)
 
 
-def fit(alike: _Values, different: _Values, *, source: Source, images: int) -> Calibration:
-    """A calibration by the similarities of pairs. There must be a different one; nothing alike is known by `negatives`.
+def fit(own: _Values, others: _Values, *, images: int) -> Calibration | None:
+    """The calibration by what photos are like: their own product, and the most similar other one.
 
-    The score is a logistic curve (Platt, 1999, with his targets for few pairs); both kinds of pairs weigh the same.
+    The curve is Platt's (1999), with his targets for few pairs; both kinds weigh the same. None where the own products
+    are not the more similar, so that nothing can be told.
     """
-    alike, different = (np.asarray(values, np.float64) for values in (alike, different))
-    threshold = float(np.quantile(different, _BY_CHANCE))
-    if len(alike):
-        slope, offset = _logistic(alike, different)
-    else:
-        spread = max(threshold - float(np.median(different)), 1e-6)
-        slope = math.log(1 / _UNLIKELY - 1) / spread
-        offset = -slope * threshold
-    return Calibration(slope, offset, threshold, source, len(alike), len(different), images)
+    own, others = np.asarray(own, np.float64), np.asarray(others, np.float64)
+    if not len(own) or not len(others):
+        return None
+    values = np.concatenate([own, others])
+    middle, spread = float(values.mean()), max(float(values.std()), 1e-6)
+    slope, offset = _logistic((values - middle) / spread, len(own))
+    if slope <= 1e-6:
+        return None
+    return Calibration(slope / spread, middle - offset / slope * spread, len(own), images)
 
 
-def _logistic(alike: _Values, different: _Values) -> tuple[float, float]:
-    """Slope, never below 0, and offset of the logistic curve that loses least (Newton's method)."""
-    values = np.concatenate([alike, different])
-    middle, spread = values.mean(), max(float(values.std()), 1e-6)
-    matrix = np.column_stack([(values - middle) / spread, np.ones(len(values))])
-    counts = np.array([len(alike), len(different)])
+def _logistic(values: _Values, positives: int) -> _Values:
+    """Slope and offset of the logistic curve that loses least (Newton's method); the first `positives` are 1."""
+    matrix = np.column_stack([values, np.ones(len(values))])
+    counts = np.array([positives, len(values) - positives])
     target = np.repeat([(counts[0] + 1) / (counts[0] + 2), 1 / (counts[1] + 2)], counts)
     weight = np.repeat(0.5 / counts, counts)
     found = np.zeros(2)
@@ -74,5 +72,4 @@ def _logistic(alike: _Values, different: _Values) -> tuple[float, float]:
         found -= np.clip(step, -1, 1)  # far off, a whole step would go astray
         if np.abs(step).max() < 1e-9:
             break
-    slope = max(0.0, float(found[0]) / spread)
-    return slope, float(found[1]) - slope * float(middle)
+    return found

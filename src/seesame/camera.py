@@ -52,21 +52,6 @@ def photograph(picture: bytes, kind: Kind, seed: int) -> bytes:
     return encode_jpeg(_ALONE[kind](image, rng, 1.0) if kind in _ALONE else image, quality=_QUALITY)
 
 
-def foreign(seed: int) -> bytes:
-    """A JPEG of what no shop sells: noise, a smooth gradient or clutter, in turn."""
-    rng = np.random.default_rng([seed, len(KINDS)])
-    size = (384, 384)
-    match seed % 3:
-        case 0:
-            image = _image(rng.uniform(0, 255, (*size, 3)).astype(np.float32))
-        case 1:
-            corners = rng.uniform(0, 255, (2, 2, 3)).astype(np.uint8)
-            image = Image.fromarray(corners).resize(size, Image.Resampling.BICUBIC)
-        case _:
-            image = _clutter(size, rng)
-    return encode_jpeg(image, quality=_QUALITY)
-
-
 def _crop(image: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:
     keep = 1 - strength * rng.uniform(0.05, 0.3, 2)
     sides = np.maximum(1, keep * image.size)
@@ -128,9 +113,11 @@ def _light(image: Image.Image, rng: np.random.Generator, strength: float) -> Ima
 def _background(image: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:
     ground = _clutter(image.size, rng)
     share = 1 - strength * rng.uniform(0.2, 0.45)
-    size = tuple(max(1, round(share * side)) for side in image.size)
-    place = tuple(round(rng.uniform(0, 1) * (all_ - own)) for all_, own in zip(image.size, size, strict=True))
-    ground.paste(image.resize(size, Image.Resampling.BICUBIC), place, _product(image).resize(size))
+    width, height = _scaled(image, share)
+    place = (round(rng.uniform() * (image.width - width)), round(rng.uniform() * (image.height - height)))
+    ground.paste(
+        image.resize((width, height), Image.Resampling.BICUBIC), place, _product(image).resize((width, height))
+    )
     return ground
 
 
@@ -171,12 +158,15 @@ def _clutter(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
 
 
 def _jpeg(image: Image.Image, rng: np.random.Generator, strength: float) -> bytes:
-    size = tuple(max(1, round(side * (1 - strength / 2))) for side in image.size)
-    smaller = image.resize(size, Image.Resampling.BICUBIC)
+    smaller = image.resize(_scaled(image, 1 - strength / 2), Image.Resampling.BICUBIC)
     return encode_jpeg(smaller, quality=round(rng.uniform(10, 30) / strength))
 
 
-def _image(pixels: _Pixels) -> Image.Image:
+def _scaled(image: Image.Image, share: float) -> tuple[int, int]:
+    return max(1, round(share * image.width)), max(1, round(share * image.height))
+
+
+def _image(pixels: NDArray[np.floating[Any]]) -> Image.Image:
     return Image.fromarray(np.clip(pixels + 0.5, 0, 255).astype(np.uint8))
 
 

@@ -1,87 +1,85 @@
-"""How well photos find their product: pictures of the catalogue, damaged as a camera would, through the search itself.
+"""How well photos find their product, and whether an answer tells that the product is not there."""
 
-Of a product with several pictures, the query is one of them, and that one is left out of the search; of a product with
-one, a damaged copy of it. What is found is what the ordinary search in a space finds.
-"""
-
-import zlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
-from uuid import UUID
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from seesame.camera import KINDS, Kind, foreign, photograph
-from seesame.db import calibration as rows
-from seesame.db.calibration import Subject
-from seesame.db.pool import Database
-from seesame.db.spaces import meanwhile_changed
-from seesame.errors import ImageError, InvalidInput, NotFound, SpaceConflict
-from seesame.pictures import PictureStore
-from seesame.search import Search, good_match
-from seesame.types import Embedder, Page, Space, Vector
+from seesame.camera import KINDS, Kind
+from seesame.errors import InvalidInput, SpaceConflict
+from seesame.trials import OnTried, Trial, Trials
+from seesame.types import Embedder, Space
 
-MAX_QUERIES = 10_000
+MAX_PICTURES = 10_000
 MEASURES = ("R@1", "R@5", "R@10", "MRR")
-_FOUND = 10  # products that are looked at
-_FOREIGN = 150
-_LANES = 4  # pictures at work at once
 _RESAMPLES = 1_000
 _Z = 1.96  # of an interval of 95 %
-
-Target = Literal["product", "category"]
-"""What counts as found: the query's own product, or, with that left out, another one of its category."""
-
-OnEvaluated = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one query found. `rank` is that of the first right product, None where it is not among the first ten."""
+    """What one photo found.
+
+    `rank`: that of its product, None where it is not among the first ten. `own` and `best_other`: how similar the photo
+    is to its product, and to the most similar other one, None where there is none.
+    """
 
     product_id: str
     image_id: str
     category: str | None
     kind: Kind
     rank: int | None
-    similarity: float | None
-    good_match: bool | None
+    own: float
+    best_other: float | None
+
+    @classmethod
+    def of(cls, trial: Trial) -> "Outcome":
+        """From a trial."""
+        subject = trial.subject
+        return cls(
+            subject.product_id,
+            str(subject.image_id),
+            subject.category,
+            trial.kind,
+            trial.rank,
+            trial.own,
+            trial.best_other,
+        )
+
+    @property
+    def with_product(self) -> float:
+        """The similarity of the first result."""
+        return max(self.own, -1.0 if self.best_other is None else self.best_other)
+
+    @property
+    def without_product(self) -> float:
+        """The similarity of the first result, if the product were not there."""
+        return -1.0 if self.best_other is None else self.best_other
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All outcomes in one space, and those of pictures that no shop sells or that the shop named as foreign."""
+    """All outcomes in one space. `threshold`: the similarity of a good match, None while it is not calibrated."""
 
     space: str
-    target: Target
     seed: int
+    threshold: float | None
     outcomes: tuple[Outcome, ...]
-    foreign: tuple[Outcome, ...]
 
     def by_kind(self) -> dict[str, tuple[Outcome, ...]]:
         """The outcomes of each kind of damage, in their order."""
         return {kind: found for kind in KINDS if (found := tuple(o for o in self.outcomes if o.kind == kind))}
 
     def by_category(self) -> dict[str, tuple[Outcome, ...]]:
-        """The damaged ones of each category, the largest first."""
+        """The photos of a camera of each category, the largest first."""
         groups: dict[str, list[Outcome]] = {}
         for outcome in self.outcomes:
-            if outcome.kind != "none":
+            if outcome.kind == "camera":
                 groups.setdefault(outcome.category or "(none)", []).append(outcome)
         return {name: tuple(found) for name, found in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))}
-
-    def auc(self) -> float | None:
-        """How often a damaged picture of the catalogue looks more like its best result than a foreign picture does."""
-        own = [o.similarity for o in self.outcomes if o.kind != "none" and o.similarity is not None]
-        others = [o.similarity for o in self.foreign if o.similarity is not None]
-        if not own or not others:
-            return None
-        above = np.subtract.outer(np.array(own), np.array(others))
-        return float(np.mean((above > 0) + 0.5 * (above == 0)))
 
     def to_json(self) -> str:
         """For `against`, later."""
@@ -106,7 +104,18 @@ class Figures(NamedTuple):
     queries: int
     values: tuple[float, ...]  # in the order of MEASURES
     interval: tuple[float, float]  # of R@1, 95 % (Wilson)
-    good_match: float | None  # the share of answers that are a good match
+
+
+class Separation(NamedTuple):
+    """How well the first result tells whether the product is there; each photo counts with its product and without.
+
+    `auc`: how often a first result with the product is more similar than one without. `with_product` and
+    `without_product`: the shares that are called good matches.
+    """
+
+    auc: float
+    with_product: float
+    without_product: float
 
 
 class Difference(NamedTuple):
@@ -120,13 +129,20 @@ class Difference(NamedTuple):
 def figures(outcomes: Sequence[Outcome]) -> Figures:
     """What some outcomes come to; there must be at least one."""
     scored = _scored(outcomes)
-    judged = [outcome.good_match for outcome in outcomes if outcome.good_match is not None]
     return Figures(
         len(outcomes),
         tuple(float(value) for value in scored.mean(axis=0)),
         _wilson(float(scored[:, 0].sum()), len(outcomes)),
-        float(np.mean(judged)) if judged else None,
     )
+
+
+def separation(outcomes: Sequence[Outcome], threshold: float) -> Separation:
+    """What a threshold of similarity tells; there must be at least one outcome."""
+    present = np.array([outcome.with_product for outcome in outcomes])
+    absent = np.array([outcome.without_product for outcome in outcomes])
+    above = np.subtract.outer(present, absent)
+    auc = float(np.mean((above > 0) + 0.5 * (above == 0)))
+    return Separation(auc, float(np.mean(present >= threshold)), float(np.mean(absent >= threshold)))
 
 
 def difference(after: Sequence[Outcome], before: Sequence[Outcome], *, seed: int = 0) -> Difference | None:
@@ -148,115 +164,30 @@ def difference(after: Sequence[Outcome], before: Sequence[Outcome], *, seed: int
     return Difference(len(pairs), tuple(float(value) for value in gained.mean(axis=0)), intervals)
 
 
-class Evaluator:
-    """Evaluates spaces. Reads what others search, and changes nothing."""
+def evaluate(
+    trials: Trials,
+    space: Space,
+    embedder: Embedder,
+    *,
+    sample: int = 500,
+    seed: int = 0,
+    on_tried: OnTried = lambda done, total: None,  # noqa: ARG005 - nobody looks
+) -> Evaluation:
+    """Searches a space by `sample` pictures, each as it is and with each kind of damage.
 
-    def __init__(self, database: Database, pictures: PictureStore, search: Search) -> None:
-        self._database = database
-        self._pictures = pictures
-        self._search = search
-
-    def run(
-        self,
-        space: Space,
-        embedder: Embedder,
-        *,
-        sample: int = 500,
-        seed: int = 0,
-        target: Target = "product",
-        foreign_pictures: Sequence[bytes] = (),
-        on_evaluated: OnEvaluated = lambda done, total: None,  # noqa: ARG005 - nobody looks
-    ) -> Evaluation:
-        """Searches a space by `sample` pictures, each as it is and with each kind of damage.
-
-        Args:
-            foreign_pictures: pictures of nothing that the shop sells; by default noise, gradients and clutter.
-
-        Raises:
-            InvalidInput: `sample` out of bounds.
-            SpaceConflict: no picture has its vector there, or none can be read.
-            EmbedderError: the embedder cannot be used now.
-        """
-        if not 1 <= sample <= MAX_QUERIES:
-            raise InvalidInput("sample", f"Between 1 and {MAX_QUERIES:,} pictures.")
-        with self._database.transaction(timeout_s=60) as connection, meanwhile_changed():
-            subjects = rows.subjects(connection, space, sample, seed=seed)
-        run = _Run(self._search, self._pictures, space, embedder, seed, target)
-        pictures = foreign_pictures or [foreign(number) for number in range(_FOREIGN)]
-        total = len(subjects) + len(pictures)
-        outcomes: list[Outcome] = []
-        strange: list[Outcome] = []
-        with ThreadPoolExecutor(_LANES, thread_name_prefix="evaluate") as pool:
-            try:
-                for done, found in enumerate(pool.map(run.subject, subjects), start=1):
-                    outcomes += found
-                    on_evaluated(done, total)
-                for done, found in enumerate(pool.map(run.foreign, pictures), start=len(subjects) + 1):
-                    strange += found
-                    on_evaluated(done, total)
-            finally:
-                pool.shutdown(cancel_futures=True)
-        if not outcomes:
-            raise SpaceConflict(f"No picture in {space.key} can be searched by.")
-        return Evaluation(space.key, target, seed, tuple(outcomes), tuple(strange))
-
-
-class _Run:
-    """What all queries of one evaluation share."""
-
-    def __init__(
-        self, search: Search, pictures: PictureStore, space: Space, embedder: Embedder, seed: int, target: Target
-    ) -> None:
-        self._search = search
-        self._pictures = pictures
-        self._space = space
-        self._embedder = embedder
-        self._seed = seed
-        self._target = target
-
-    def subject(self, subject: Subject) -> list[Outcome]:
-        """What a picture finds with each kind of damage; nothing where it cannot be read."""
-        if self._target == "category" and subject.category is None:
-            return []
-        # Of the picture and the seed alone, so that the same query comes again in another sample.
-        seed = zlib.crc32(f"{self._seed} {subject.image_id}".encode())
-        try:
-            picture = self._pictures.read(subject.bytes_ref)
-            photos = [photograph(picture, kind, seed) for kind in KINDS]
-        except (NotFound, ImageError, OSError):
-            return []
-        vectors = self._embedder.embed_images(photos, bulk=True)
-        return [
-            self._outcome(subject, kind, vector)
-            for kind, vector in zip(KINDS, vectors, strict=True)
-            if isinstance(vector, np.ndarray)
-        ]
-
-    def foreign(self, picture: bytes) -> list[Outcome]:
-        """What a picture finds that has nothing to do with the catalogue."""
-        (vector,) = self._embedder.embed_images([picture], bulk=True)
-        if not isinstance(vector, np.ndarray):
-            return []
-        page = self._found(vector, None)
-        return [Outcome("", "", None, "none", None, *self._best(page))]
-
-    def _outcome(self, subject: Subject, kind: Kind, vector: Vector) -> Outcome:
-        if self._target == "category":
-            page = self._found(vector, subject.product_id)
-            right = [hit.product.category == subject.category for hit in page.hits]
-        else:
-            page = self._found(vector, subject.image_id if subject.has_others else None)
-            right = [hit.product.product_id == subject.product_id for hit in page.hits]
-        rank = right.index(True) + 1 if True in right else None
-        return Outcome(subject.product_id, str(subject.image_id), subject.category, kind, rank, *self._best(page))
-
-    def _found(self, vector: Vector, exclude: str | UUID | None) -> Page:
-        return self._search.nearest_in(self._space, vector, limit=_FOUND, exclude=exclude)
-
-    def _best(self, page: Page) -> tuple[float | None, bool | None]:
-        """The similarity of the first result, and whether that is a good match."""
-        similarity = page.hits[0].similarity if page.hits else None
-        return similarity, good_match(self._space, page)
+    Raises:
+        InvalidInput: `sample` out of bounds.
+        SpaceConflict: no picture has its vector there, or none can be read.
+        EmbedderError: the embedder cannot be used now.
+    """
+    if not 1 <= sample <= MAX_PICTURES:
+        raise InvalidInput("sample", f"Between 1 and {MAX_PICTURES:,} pictures.")
+    tried = trials.run(space, embedder, KINDS, count=sample, seed=seed, on_tried=on_tried)
+    outcomes = tuple(map(Outcome.of, tried))
+    if not outcomes:
+        raise SpaceConflict(f"No picture in {space.key} can be searched by.")
+    threshold = space.calibration.threshold if space.calibration else None
+    return Evaluation(space.key, seed, threshold, outcomes)
 
 
 def _scored(outcomes: Sequence[Outcome]) -> NDArray[np.float64]:

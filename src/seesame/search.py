@@ -12,6 +12,7 @@ import numpy as np
 
 from seesame.answers import Answer, Explanation, RegionAnswers
 from seesame.cache import VectorCache, photo_digest, text_digest
+from seesame.calibration import Calibration
 from seesame.catalogue import Catalogue
 from seesame.db import search as rows
 from seesame.db.exact import ExactVectors
@@ -78,6 +79,12 @@ class _Wanted:
         return " ".join(p.subject.text for p in self.parts if isinstance(p.subject, Words) and p.weight > 0)
 
     @property
+    def is_picture(self) -> bool:
+        """Whether it is one picture and nothing else, as calibrations are by."""
+        (first, *others) = self.parts
+        return not others and not isinstance(first.subject, Words) and not self.not_these
+
+    @property
     def not_these(self) -> frozenset[str]:
         """Products that others are to be like."""
         return frozenset(
@@ -94,6 +101,7 @@ class _Aim:
     vector: Vector | None
     words: str
     not_these: frozenset[str] = frozenset()
+    calibration: Calibration | None = None
 
 
 class Search:
@@ -169,7 +177,8 @@ class Search:
 
         def answers() -> list[Answer]:
             answering, vectors, _ = self._asked(lambda answering: self._embed(answering, crops))
-            aims = [_Aim(answering.space, answering.degraded_reason, vector, "") for vector in vectors]
+            space, reason = answering.space, answering.degraded_reason
+            aims = [_Aim(space, reason, vector, "", calibration=space.calibration) for vector in vectors]
             return [self._answer(aim, query, started, photo_id=photo_id) for aim in aims]
 
         found = self._in_fresh_spaces(answers)
@@ -179,6 +188,7 @@ class Search:
             found[0].degraded_reason,
             (time.perf_counter() - started) * 1000,
             photo_id,
+            found[0].calibration,
         )
 
     def forget(self, photo_id: str) -> None:
@@ -191,7 +201,10 @@ class Search:
         Raises:
             NotFound: the picture has no vector there.
         """
-        vector = self._stored_vector(space, _Stored(product_id, image_id))
+        return self.others(space, self._stored_vector(space, _Stored(product_id, image_id)), product_id, limit=limit)
+
+    def others(self, space: Space, vector: Vector, product_id: str, *, limit: int) -> Page:
+        """Products that are nearest to a vector in one space, without a certain one."""
         with self._database.transaction() as connection, meanwhile_changed():
             return self._nearest(connection, space, vector, Query(limit=limit), frozenset({product_id}))
 
@@ -238,7 +251,8 @@ class Search:
     def _found(self, wanted: _Wanted, query: Query, started: float) -> Answer:
         space, reason, vector = self._vector(wanted)
         words = wanted.words if query.hybrid or vector is None else ""
-        aim = _Aim(space, reason, vector, words, wanted.not_these)
+        calibration = space.calibration if wanted.is_picture else None
+        aim = _Aim(space, reason, vector, words, wanted.not_these, calibration)
         return self._answer(aim, query, started, photo_id=wanted.photo_id)
 
     def _vector(self, wanted: _Wanted) -> tuple[Space, Reason | None, Vector | None]:
@@ -345,6 +359,7 @@ class Search:
             photo_id=photo_id,
             next=_following(page, query, aim.space),
             explanations=explanations,
+            calibration=aim.calibration,
         )
         if query.min_similarity is not None:
             answer = _similar_enough(answer, query.min_similarity)

@@ -11,18 +11,8 @@ from rich.text import Text
 from seesame.cli import charts, tables
 from seesame.cli.catalogue import opened
 from seesame.errors import InvalidInput
-from seesame.evaluating import (
-    MEASURES,
-    Difference,
-    Evaluation,
-    Evaluator,
-    Outcome,
-    Target,
-    difference,
-    figures,
-)
-from seesame.images import ImageLimits, read_file
-from seesame.records import PICTURE_SUFFIXES
+from seesame.evaluating import MEASURES, Difference, Evaluation, Outcome, difference, figures
+from seesame.evaluating import evaluate as measured
 
 _out = Console()
 _err = Console(stderr=True)
@@ -32,36 +22,22 @@ def evaluate(
     space: Annotated[str | None, typer.Option(help="A space's key.", show_default="the one that answers")] = None,
     sample: Annotated[int, typer.Option(help="How many pictures to search by, each in every kind of damage.")] = 500,
     seed: Annotated[int, typer.Option(help="Another one draws other pictures, and damages them otherwise.")] = 0,
-    target: Annotated[
-        Target, typer.Option(help="What is to be found: the product, or others of its category.")
-    ] = "product",
-    foreign: Annotated[
-        Path | None,
-        typer.Option(
-            help="A folder of pictures of nothing that you sell, to tell good matches from none.",
-            show_default="noise, gradients and clutter",
-        ),
-    ] = None,
     save: Annotated[Path | None, typer.Option(help="Keep the outcomes in this file, to compare with later.")] = None,
     against: Annotated[Path | None, typer.Option(help="Compare with outcomes that were kept earlier.")] = None,
     report: Annotated[Path | None, typer.Option(help="Also write a page with plots.")] = None,
 ) -> None:
     """Measure how well photos find their product, by pictures of the catalogue, damaged as a phone's camera would.
 
-    Of a product with several pictures one is the query and is left out of the search; of a product with one, the query
-    is its damaged copy. R@5 is the share of queries whose product is among the first five; MRR the mean of 1 / rank
-    among the first ten. Save the outcomes before a change, and compare with them after it: the same seed searches by
-    the same pictures.
+    Of a product with several pictures one is the query and does not count as found; of a product with one, the query is
+    its damaged copy. R@5 is the share of queries whose product is among the first five; MRR the mean of 1 / rank among
+    the first ten. Save the outcomes before a change, and compare with them after it: the same seed searches by the same
+    photos.
     """
-    before = _earlier(against, target, seed) if against is not None else None
+    before = _earlier(against, seed) if against is not None else None
     with opened() as application:
         chosen, embedder = application.spaces.ready(space)
-        evaluator = Evaluator(application.database, application.pictures, application.search)
-        strange = _pictures(foreign, application.settings.image_limits) if foreign is not None else ()
         with tables.bar(_err, "Searching", "pictures") as show:
-            found = evaluator.run(
-                chosen, embedder, sample=sample, seed=seed, target=target, foreign_pictures=strange, on_evaluated=show
-            )
+            found = measured(application.trials, chosen, embedder, sample=sample, seed=seed, on_tried=show)
     _print(found, before)
     if save is not None:
         charts.write(save, "save", found.to_json())
@@ -75,7 +51,7 @@ def _print(found: Evaluation, before: Evaluation | None) -> None:
     _out.print(charts.evaluation_title(found), soft_wrap=True, highlight=False)
     kinds = found.by_kind()
     _out.print(_table("photo", kinds))
-    _out.print(_table("category, damaged", found.by_category()))
+    _out.print(_table("category, by camera", found.by_category()))
     _out.print(charts.good_matches(found), soft_wrap=True, highlight=False)
     if before is not None:
         earlier = before.by_kind()
@@ -86,7 +62,7 @@ def _print(found: Evaluation, before: Evaluation | None) -> None:
 def _table(what: str, groups: dict[str, tuple[Outcome, ...]]) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
     table.add_column(what, overflow="fold")
-    for column in ("queries", *MEASURES, "good match"):
+    for column in ("queries", *MEASURES):
         table.add_column(column, justify="right")
     table.add_column("R@1")
     for name, outcomes in groups.items():
@@ -95,7 +71,6 @@ def _table(what: str, groups: dict[str, tuple[Outcome, ...]]) -> Table:
             Text(name),
             str(shown.queries),
             *(f"{value:.3f}" for value in shown.values),
-            "" if shown.good_match is None else f"{shown.good_match:.0%}",
             charts.bar(shown.values[0], 1.0),
         )
     return table
@@ -117,22 +92,11 @@ def _change(value: float, interval: tuple[float, float]) -> Text:
     return Text(charts.change(value, interval), style=style)
 
 
-def _pictures(folder: Path, limits: ImageLimits) -> list[bytes]:
-    try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
-        pictures = [read_file(path, limits=limits) for path in paths]
-    except OSError as error:
-        raise InvalidInput("foreign", f"Cannot read {str(folder)!r}: {error.strerror}.") from error
-    if not pictures:
-        raise InvalidInput("foreign", f"There is no picture in {str(folder)!r}.")
-    return pictures
-
-
-def _earlier(path: Path, target: Target, seed: int) -> Evaluation:
+def _earlier(path: Path, seed: int) -> Evaluation:
     try:
         before = Evaluation.from_json(path.read_bytes())
     except OSError as error:
         raise InvalidInput("against", f"Cannot read {str(path)!r}: {error.strerror}.") from error
-    if (before.target, before.seed) != (target, seed):
-        raise InvalidInput("against", f"It was made with --target {before.target} --seed {before.seed}; use the same.")
+    if before.seed != seed:
+        raise InvalidInput("against", f"It was made with --seed {before.seed}; use the same.")
     return before

@@ -110,13 +110,17 @@ def compared(connection: Connection, space: Space, vector: Vector, hits: Sequenc
     """The same products, each with the image that is nearest to `vector`; the first where none has a vector here."""
     if not hits:
         return ()
-    product_ids = [hit.product.product_id for hit in hits]
+    return _with_best(connection, hits, similarities(connection, space, vector, [h.product.product_id for h in hits]))
+
+
+def similarities(connection: Connection, space: Space, vector: Vector, product_ids: Sequence[str]) -> dict[UUID, float]:
+    """How similar each image of some products is to `vector`; without those that have no vector here."""
     statement = _SQL["vectors_of_products"].format(embeddings=embeddings_table(space.space_id))
-    similarities: dict[UUID, float] = {}
+    found: dict[UUID, float] = {}
     for image_id, numbers in connection.execute(statement, {"product_ids": product_ids}, binary=True):
         stored = np.asarray(numbers, dtype=np.float32)
-        similarities[image_id] = _cosine(float(stored @ vector / np.linalg.norm(stored)))
-    return _with_best(connection, hits, similarities)
+        found[image_id] = _cosine(float(stored @ vector / np.linalg.norm(stored)))
+    return found
 
 
 def _with_best(connection: Connection, hits: Sequence[Hit], similarities: dict[UUID, float]) -> tuple[Hit, ...]:

@@ -100,3 +100,7 @@ SELECT count(*) FROM {embeddings}
 
 -- name: table_bytes
 SELECT pg_total_relation_size(to_regclass(%(table)s))
+
+-- name: store_calibration
+UPDATE seesame.spaces SET calibration = %(calibration)s
+WHERE space_id = %(space_id)s AND created_at = %(created_at)s
