@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seesame.calibration import Calibration, fit
+from seesame.calibration import RIVAL, Calibration, Scale, fit
 from seesame.db import spaces as rows
 from seesame.db.pool import Database
 from seesame.errors import SeesameError, SpaceConflict
@@ -27,7 +27,7 @@ _MUCH = 1.5  # times as many pictures as when it was measured, or as few: then i
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A calibration, and the similarities that it was fitted to: one of each for a photo."""
+    """A calibration, and by it the scores of the photos' own products and of the most similar other ones."""
 
     calibration: Calibration
     own: NDArray[np.float64]
@@ -56,15 +56,16 @@ class Calibrator:
             EmbedderError: the embedder cannot be used now.
         """
         images = self._count(space)
-        trials = list(self._trials.run(space, embedder, ["camera"], count=_PHOTOS, seed=_SEED, on_tried=on_tried))
-        pairs = np.array([(t.own, t.best_other) for t in trials if t.best_other is not None]).reshape(-1, 2)
-        if len(pairs) < _LEAST:
+        run = self._trials.run(space, embedder, ["camera"], count=_PHOTOS, seed=_SEED, on_tried=on_tried)
+        trials = [trial for trial in run if len(trial.others) >= RIVAL]
+        if len(trials) < _LEAST:
             raise SpaceConflict(f"A calibration needs {_LEAST} products with a picture in {space.key}.")
-        own, others = pairs.T
+        own = np.array([(trial.own, trial.with_product[RIVAL - 1]) for trial in trials])
+        others = np.array([(trial.without_product[0], trial.without_product[RIVAL - 1]) for trial in trials])
         calibration = fit(own, others, images=images)
         if calibration is None:
             raise SpaceConflict(f"In {space.key} photos are no more like their own product than like others.")
-        return Measured(calibration, own, others)
+        return Measured(calibration, _scores(calibration, own), _scores(calibration, others))
 
     def store(self, space: Space, calibration: Calibration) -> None:
         """Lets searches in the space tell a score by it, within a second or so."""
@@ -109,3 +110,7 @@ class Calibrator:
 
 def _about(images: int, before: int) -> bool:
     return before / _MUCH <= images <= before * _MUCH
+
+
+def _scores(calibration: Calibration, examples: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.array([Scale(calibration, rival).score(similarity) for similarity, rival in examples])

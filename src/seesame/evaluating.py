@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from seesame.calibration import GOOD, Calibration
 from seesame.camera import KINDS, Kind
 from seesame.errors import InvalidInput, SpaceConflict
 from seesame.trials import OnTried, Trial, Trials
@@ -19,12 +20,19 @@ _RESAMPLES = 1_000
 _Z = 1.96  # of an interval of 95 %
 
 
+class First(NamedTuple):
+    """The first result of an answer: its similarity, and its score where there is one."""
+
+    similarity: float
+    score: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What one photo found.
 
-    `rank`: that of its product, None where it is not among the first ten. `own` and `best_other`: how similar the photo
-    is to its product, and to the most similar other one, None where there is none.
+    `rank`: that of its product, None where it is not among the first ten. `present`: the first result. `absent`: what
+    it would be if the product were not there, None where there is no other.
     """
 
     product_id: str
@@ -32,41 +40,16 @@ class Outcome:
     category: str | None
     kind: Kind
     rank: int | None
-    own: float
-    best_other: float | None
-
-    @classmethod
-    def of(cls, trial: Trial) -> "Outcome":
-        """From a trial."""
-        subject = trial.subject
-        return cls(
-            subject.product_id,
-            str(subject.image_id),
-            subject.category,
-            trial.kind,
-            trial.rank,
-            trial.own,
-            trial.best_other,
-        )
-
-    @property
-    def with_product(self) -> float:
-        """The similarity of the first result."""
-        return max(self.own, -1.0 if self.best_other is None else self.best_other)
-
-    @property
-    def without_product(self) -> float:
-        """The similarity of the first result, if the product were not there."""
-        return -1.0 if self.best_other is None else self.best_other
+    present: First
+    absent: First | None
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All outcomes in one space. `threshold`: the similarity of a good match, None while it is not calibrated."""
+    """All outcomes in one space."""
 
     space: str
     seed: int
-    threshold: float | None
     outcomes: tuple[Outcome, ...]
 
     def by_kind(self) -> dict[str, tuple[Outcome, ...]]:
@@ -107,15 +90,16 @@ class Figures(NamedTuple):
 
 
 class Separation(NamedTuple):
-    """How well the first result tells whether the product is there; each photo counts with its product and without.
+    """How well the first result tells whether the photo's product is there; each photo counts with it and without it.
 
-    `auc`: how often a first result with the product is more similar than one without. `with_product` and
-    `without_product`: the shares that are called good matches.
+    `by_score`, `by_similarity`: how often the first result with the product has more of it than one without (the area
+    under the ROC curve). `present`, `absent`: the shares of answers with and without it that are called a good match.
     """
 
-    auc: float
-    with_product: float
-    without_product: float
+    by_score: float
+    by_similarity: float
+    present: float
+    absent: float
 
 
 class Difference(NamedTuple):
@@ -136,13 +120,20 @@ def figures(outcomes: Sequence[Outcome]) -> Figures:
     )
 
 
-def separation(outcomes: Sequence[Outcome], threshold: float) -> Separation:
-    """What a threshold of similarity tells; there must be at least one outcome."""
-    present = np.array([outcome.with_product for outcome in outcomes])
-    absent = np.array([outcome.without_product for outcome in outcomes])
-    above = np.subtract.outer(present, absent)
-    auc = float(np.mean((above > 0) + 0.5 * (above == 0)))
-    return Separation(auc, float(np.mean(present >= threshold)), float(np.mean(absent >= threshold)))
+def separation(outcomes: Sequence[Outcome]) -> Separation | None:
+    """What scores tell of some outcomes; None where there are none."""
+    present, absent = (
+        np.array([first for first in firsts if first is not None and first.score is not None], np.float64)
+        for firsts in ([outcome.present for outcome in outcomes], [outcome.absent for outcome in outcomes])
+    )
+    if not len(present) or not len(absent):
+        return None
+    return Separation(
+        by_score=_auc(present[:, 1], absent[:, 1]),
+        by_similarity=_auc(present[:, 0], absent[:, 0]),
+        present=float(np.mean(present[:, 1] >= GOOD)),
+        absent=float(np.mean(absent[:, 1] >= GOOD)),
+    )
 
 
 def difference(after: Sequence[Outcome], before: Sequence[Outcome], *, seed: int = 0) -> Difference | None:
@@ -183,11 +174,32 @@ def evaluate(
     if not 1 <= sample <= MAX_PICTURES:
         raise InvalidInput("sample", f"Between 1 and {MAX_PICTURES:,} pictures.")
     tried = trials.run(space, embedder, KINDS, count=sample, seed=seed, on_tried=on_tried)
-    outcomes = tuple(map(Outcome.of, tried))
+    outcomes = tuple(_outcome(trial, space.calibration) for trial in tried)
     if not outcomes:
         raise SpaceConflict(f"No picture in {space.key} can be searched by.")
-    threshold = space.calibration.threshold if space.calibration else None
-    return Evaluation(space.key, seed, threshold, outcomes)
+    return Evaluation(space.key, seed, outcomes)
+
+
+def _outcome(trial: Trial, calibration: Calibration | None) -> Outcome:
+    return Outcome(
+        trial.subject.product_id,
+        str(trial.subject.image_id),
+        trial.subject.category,
+        trial.kind,
+        trial.rank,
+        _first(trial.with_product, calibration),
+        _first(trial.without_product, calibration) if trial.others else None,
+    )
+
+
+def _first(similarities: tuple[float, ...], calibration: Calibration | None) -> First:
+    scale = calibration.scale(similarities) if calibration else None
+    return First(similarities[0], scale.score(similarities[0]) if scale else None)
+
+
+def _auc(above: NDArray[np.float64], below: NDArray[np.float64]) -> float:
+    differences = np.subtract.outer(above, below)
+    return float(np.mean((differences > 0) + 0.5 * (differences == 0)))
 
 
 def _scored(outcomes: Sequence[Outcome]) -> NDArray[np.float64]:

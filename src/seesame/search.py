@@ -12,7 +12,7 @@ import numpy as np
 
 from seesame.answers import Answer, Explanation, RegionAnswers
 from seesame.cache import VectorCache, photo_digest, text_digest
-from seesame.calibration import Calibration
+from seesame.calibration import RIVAL, Calibration, Scale
 from seesame.catalogue import Catalogue
 from seesame.db import search as rows
 from seesame.db.exact import ExactVectors
@@ -183,12 +183,11 @@ class Search:
 
         found = self._in_fresh_spaces(answers)
         return RegionAnswers(
-            tuple((region, answer.page.hits) for region, answer in zip(regions, found, strict=True)),
+            tuple(zip(regions, found, strict=True)),
             found[0].space,
             found[0].degraded_reason,
             (time.perf_counter() - started) * 1000,
             photo_id,
-            found[0].calibration,
         )
 
     def forget(self, photo_id: str) -> None:
@@ -345,6 +344,7 @@ class Search:
         embedded = time.perf_counter()
         with self._database.transaction() as connection, meanwhile_changed():
             page, fused = self._ranked(connection, aim, query)
+            scale = self._scale(connection, aim, query, page)
             explanations = self._explained(connection, aim, query, page, fused) if query.explain else ()
             facets = rows.facets(connection, query.facets, query.clauses, limit=_FACET_VALUES)
         self._tell(aim, query, page)
@@ -359,12 +359,20 @@ class Search:
             photo_id=photo_id,
             next=_following(page, query, aim.space),
             explanations=explanations,
-            calibration=aim.calibration,
+            scale=scale,
         )
         if query.min_similarity is not None:
             answer = _similar_enough(answer, query.min_similarity)
         self._on_answer(answer)
         return answer
+
+    def _scale(self, connection: Connection, aim: _Aim, query: Query, page: Page) -> Scale | None:
+        """By which the hits of a first page have scores; where that is short, it takes another look."""
+        if aim.calibration is None or query.shown:
+            return None
+        if len(page.hits) < RIVAL and not page.exhausted:
+            page, _ = self._ranked(connection, aim, replace(query, limit=RIVAL))
+        return aim.calibration.scale([hit.similarity for hit in page.hits if hit.similarity is not None])
 
     def _ranked(self, connection: Connection, aim: _Aim, query: Query) -> tuple[Page, list[Fused]]:
         """A page, and the fused ranking that it is part of; that is empty where nothing had to be fused."""

@@ -44,14 +44,19 @@ class Trial:
     others: tuple[Hit, ...]
 
     @property
-    def best_other(self) -> float | None:
-        """The similarity of the most similar other product."""
-        return self.others[0].similarity if self.others else None
+    def without_product(self) -> tuple[float, ...]:
+        """The similarities that an answer would have, best first, if the product were not there."""
+        return tuple(hit.similarity for hit in self.others if hit.similarity is not None)
+
+    @property
+    def with_product(self) -> tuple[float, ...]:
+        """The similarities that an answer has, best first."""
+        return tuple(sorted((self.own, *self.without_product), reverse=True))
 
     @property
     def rank(self) -> int | None:
         """The place of its own product, from 1; None where it is not among the first ten."""
-        ahead = sum(hit.similarity is not None and hit.similarity > self.own for hit in self.others)
+        ahead = sum(similarity > self.own for similarity in self.without_product)
         return ahead + 1 if ahead < FOUND else None
 
 

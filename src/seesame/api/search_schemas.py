@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 from seesame.answers import Answer, Explanation, RegionAnswers
 from seesame.api.forms import cursor_of, decoded_of
 from seesame.api.schemas import ImageOut, Limit, Offset, ProductOut, RequestModel
-from seesame.calibration import Calibration
+from seesame.calibration import Scale
 from seesame.filters import parse_filter
 from seesame.queries import (
     MAX_CURSOR,
@@ -33,7 +33,8 @@ from seesame.types import Hit, Method, Region
 _MAX_URL = 10_000
 _GOOD_MATCH = (
     "Whether one of the results is likely what the picture shows: a score of 0.5 or more. False: show them as the most "
-    "similar there are, if at all. Null for words, for several subjects, and while the space is not calibrated."
+    "similar there are, if at all. Null where nothing tells: the space is not calibrated, fewer than four products are "
+    "found, the subject is not one picture, or the page is not the first."
 )
 _EXAMPLE_FILTER = {"category": "dresses", "price": {"lte": 100}, "attributes.color": ["red", "blue"]}
 
@@ -173,16 +174,16 @@ class ResultOut(BaseModel):
 
     product_id: str
     similarity: float | None = Field(description="Cosine, 1.0 the same picture; null where words were matched.")
-    score: float | None = Field(description="How likely it is what the picture shows, 0 to 1; null while unknown.")
+    score: float | None = Field(description="How likely it is what the picture shows, 0 to 1; null as `good_match`.")
     image: ImageOut | None = Field(description="The picture that matched best.")
     product: ProductOut
     explain: ExplanationOut | None = Field(default=None, description="If it was asked for.")
 
     @classmethod
-    def of(cls, hit: Hit, calibration: Calibration | None, explanation: Explanation | None = None) -> Self:
+    def of(cls, hit: Hit, scale: Scale | None, explanation: Explanation | None = None) -> Self:
         """From a search."""
         similarity = hit.similarity
-        score = None if calibration is None or similarity is None else calibration.score(similarity)
+        score = None if scale is None or similarity is None else scale.score(similarity)
         return cls(
             product_id=hit.product.product_id,
             similarity=None if similarity is None else round(similarity, 4),
@@ -243,7 +244,7 @@ class AnswerOut(_FoundOut):
             search=MethodOut(method=page.method, exhausted=page.exhausted, scanned=page.scanned),
             good_match=answer.good_match,
             results=[
-                ResultOut.of(hit, answer.calibration, explanation)
+                ResultOut.of(hit, answer.scale, explanation)
                 for hit, explanation in zip(page.hits, explanations, strict=True)
             ],
             next=str(answer.next) if answer.next is not None else None,
@@ -280,9 +281,9 @@ class RegionsOut(_FoundOut):
             regions=[
                 RegionOut(
                     region=RegionIn(x=region.x, y=region.y, width=region.width, height=region.height),
-                    good_match=found.good_match(hits),
-                    results=[ResultOut.of(hit, found.calibration) for hit in hits],
+                    good_match=answer.good_match,
+                    results=[ResultOut.of(hit, answer.scale) for hit in answer.page.hits],
                 )
-                for region, hits in found.found
+                for region, answer in found.found
             ],
         )

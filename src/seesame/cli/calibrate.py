@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.table import Table
 
 from seesame.calibrating import Measured
+from seesame.calibration import GOOD
 from seesame.cli import charts, tables
 from seesame.cli.catalogue import opened
 from seesame.types import Space
 
-_BINS = 24
+_BINS = 20
 
 _out = Console()
 _err = Console(stderr=True)
@@ -40,37 +41,21 @@ def calibrate(
 
 def _summary(space: Space, measured: Measured) -> str:
     """What was measured, and what came of it."""
-    least = measured.calibration.threshold
     return (
-        f"{space.key}: {measured.calibration.photos} photos. A result is a good match from a similarity of {least:.3f} "
-        f"on: {np.mean(measured.own >= least):.0%} of the photos' own products are, and "
-        f"{np.mean(measured.others >= least):.0%} of the most similar others."
+        f"{space.key}: {measured.calibration.photos} photos. A result is a good match from a score of {GOOD} on: "
+        f"{np.mean(measured.own >= GOOD):.0%} of the photos' own products are, and "
+        f"{np.mean(measured.others >= GOOD):.0%} of the most similar others."
     )
 
 
 def _table(measured: Measured) -> Table:
-    """Bins of similarity, each with the shares of photos, and the score."""
+    """How many photos have scores from one to the next: for their own product, and for the most similar other one."""
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("similarity", "score"):
-        table.add_column(column, justify="right")
-    table.add_column("most similar other product")
+    table.add_column("score", justify="right")
     table.add_column("own product")
-    bins = _histogram(measured)
-    most = max(max(others, own) for _, others, own in bins)
-    for middle, others, own in bins:
-        table.add_row(
-            f"{middle:.3f}",
-            f"{measured.calibration.score(middle):.3f}",
-            charts.bar(others, most, "yellow"),
-            charts.bar(own, most),
-        )
+    table.add_column("most similar other product")
+    counts = [np.histogram(scores, bins=_BINS, range=(0, 1))[0] for scores in (measured.own, measured.others)]
+    most = max(counted.max() for counted in counts)
+    for place, (own, others) in enumerate(zip(*counts, strict=True)):
+        table.add_row(f"{place / _BINS:.2f}", charts.bar(own, most), charts.bar(others, most, "yellow"))
     return table
-
-
-def _histogram(measured: Measured) -> list[tuple[float, float, float]]:
-    """Bins of similarity, the lowest first: the middle, and the shares of other products and of own ones."""
-    both = np.concatenate([measured.own, measured.others])
-    edges = np.linspace(both.min(), max(both.max(), both.min() + 1e-3), _BINS + 1)
-    shares = [np.histogram(values, edges)[0] / len(values) for values in (measured.others, measured.own)]
-    middles = (edges[1:] + edges[:-1]) / 2
-    return [(float(middle), float(other), float(own)) for middle, other, own in zip(middles, *shares, strict=True)]

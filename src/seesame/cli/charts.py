@@ -45,12 +45,13 @@ def evaluation_title(found: Evaluation) -> str:
 
 def good_matches(found: Evaluation) -> str:
     """Whether a good match can be told from none."""
-    if found.threshold is None:
+    told = separation([outcome for outcome in found.outcomes if outcome.kind == "camera"])
+    if told is None:
         return "Not calibrated, so no answer tells whether it is a good match; run: seesame calibrate"
-    told = separation([o for o in found.outcomes if o.kind == "camera"], found.threshold)
     return (
-        f"A good match is called {told.with_product:.1%} of the camera's photos while their product is there, and "
-        f"{told.without_product:.1%} of them without it (AUC of the first result's similarity: {told.auc:.3f})."
+        f"Photos by camera whose product is there have a good match in {told.present:.1%} of the answers; if it were "
+        f"not there, in {told.absent:.1%}. Telling the two apart (AUC): by score {told.by_score:.3f}, by similarity "
+        f"{told.by_similarity:.3f}."
     )
 
 
