@@ -1,6 +1,6 @@
 """What similarities mean: the results of a photo with scores from 0 to 1 that mean the same with every model.
 
-A similarity alone tells little: of a blurred photo even its own product is not very similar, and of a plain one much is.
+A similarity alone tells little: a blurred photo is not very like even its own product, and a plain one is like much.
 So a result is measured against the photo's fourth one, as a photo that is of none of the products has several results
 that are about as similar (the idea of Lowe's ratio test, 2004).
 """
@@ -21,6 +21,7 @@ RIVAL: Final = 4
 
 _EXACT: Final = 1e-3  # the distance of the same picture, about: stored vectors are rounded
 _STEPS: Final = 100
+_TELLS: Final = 1e-3  # what a distance counts for at least, by its spread
 _Numbers = NDArray[np.floating[Any]]
 
 
@@ -72,9 +73,9 @@ def fit(own: _Numbers, others: _Numbers, *, images: int) -> Calibration | None:
     examples = _distances(np.concatenate([own, others]))
     middle, spread = examples.mean(axis=0), np.maximum(examples.std(axis=0), 1e-6)
     weights, offset = _fitted((examples - middle) / spread, len(own))
-    weights = weights / spread
-    if weights[0] >= 0:
+    if weights[0] > -_TELLS:
         return None
+    weights = weights / spread
     return Calibration(float(weights[0]), float(weights[1]), float(offset - weights @ middle), len(own), images)
 
 

@@ -5,132 +5,40 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 
 from seesame.application import Application, open_application
-from seesame.calibrating import Calibrator
-from seesame.db import calibration as rows
+from seesame.calibration import Calibration
 from seesame.db import spaces
-from seesame.db.migrate import migrate
-from seesame.db.pool import Database
-from seesame.embedding.local import LocalEmbedder
+from seesame.db import trials as trial_rows
 from seesame.errors import SpaceConflict
-from seesame.pictures import PictureStore
-from seesame.search import Query
-from seesame.spaces import Spaces
-from seesame.types import Product, Space, SpaceIdentity, Vectors
-from tests.catalogue_rows import add_images, unit
-from tests.conftest import picture, shop_settings
-from tests.models import MeanColour
+from seesame.queries import LikeImage, LikeProduct, Part, Photo, Query, Words
+from seesame.types import Product, Region, Space
+from tests.conftest import picture, served, shop_settings
 
-DIMENSIONS = 24
 COLOURS = ("red", "green", "blue", "white", "black", "orange", "purple", "teal")
+PHOTO = picture("red", (40, 90))
+SURE = Calibration(own=-10.0, rival=10.0, offset=-1.0, photos=30, images=24)
 
 
 @pytest.fixture(params=["pgvector", "plain"])
-def any_database(request: pytest.FixtureRequest) -> Database:
-    """A migrated database of either kind."""
-    database: Database = request.getfixturevalue("database" if request.param == "pgvector" else "plain")
-    if request.param == "plain":
-        migrate(database)
-        database.open()
-    return database
+def shop(request: pytest.FixtureRequest, tmp_path: Path, cache_dir: Path) -> Iterator[Application]:
+    """A shop of 24 products with one picture each, indexed, on either kind of database."""
+    dsn = request.getfixturevalue("dsn") if request.param == "pgvector" else request.getfixturevalue("plain").dsn
+    with open_application(shop_settings(dsn, tmp_path, cache_dir)) as application:
+        _fill(application, range(24))
+        yield application
 
 
 @pytest.fixture
-def calibrator(any_database: Database, tmp_path: Path) -> Iterator[Calibrator]:
-    held = Spaces(any_database, LocalEmbedder(MeanColour()))
-    yield Calibrator(any_database, PictureStore(tmp_path / "pictures"), held)
-    held.close()
-
-
-def _space(database: Database, vectors: Vectors, products: list[str]) -> Space:
-    with database.transaction() as connection:
-        space = spaces.register(connection, SpaceIdentity("toy", "0" * 64, DIMENSIONS), "candidate")
-        add_images(connection, space, vectors, products=[Product(product_id) for product_id in products])
-    return _read(database, space)
-
-
-def _read(database: Database, space: Space) -> Space:
-    with database.transaction() as connection:
-        return next(s for s in spaces.list_spaces(connection) if s.space_id == space.space_id)
-
-
-def _pairs(count: int) -> tuple[Vectors, list[str]]:
-    """Products of two pictures that are like each other."""
-    rng = np.random.default_rng(8)
-    first = rng.normal(size=(count, DIMENSIONS))
-    both = np.concatenate([first, first + 0.3 * rng.normal(size=first.shape)])
-    return unit(both), [f"p{number}" for number in range(count)] * 2
-
-
-def test_pictures_of_one_product_show_what_is_alike(any_database: Database, calibrator: Calibrator) -> None:
-    """The score parts them from different products, and is kept with the space."""
-    space = _space(any_database, *_pairs(150))
-    measured = calibrator.measure(space, None)
-    calibration = measured.calibration
-    assert (calibration.source, calibration.images) == ("pictures", 300)
-    assert 100 <= calibration.positives <= 150
-    assert calibration.negatives > 40_000
-    assert np.mean([calibration.score(similarity) for similarity in measured.alike]) > 0.95
-    assert np.mean([calibration.score(similarity) for similarity in measured.different]) < 0.05
-    assert np.mean([calibration.is_match(similarity) for similarity in measured.alike]) > 0.95
-    assert calibrator.measure(space, None).calibration == calibration  # drawn by a seed
-    calibrator.store(space, calibration)
-    assert _read(any_database, space).calibration == calibration
-
-
-def test_the_same_file_in_two_products_says_nothing(any_database: Database, calibrator: Calibrator) -> None:
-    """Such a pair is neither alike nor different."""
-    space = _space(any_database, *_pairs(30))
-    shared = "product_id IN ('p0', 'p1')"
-    with any_database.transaction() as connection:
-        connection.execute(f"UPDATE seesame.product_images SET sha256 = 'x' WHERE {shared}".encode())
-        connection.execute(f"UPDATE seesame.embeddings_{space.space_id} SET sha256 = 'x' WHERE {shared}".encode())
-    calibration = calibrator.measure(space, None).calibration
-    assert calibration.negatives == 60 * 59 // 2 - 30 - 4
-    assert calibration.positives == 28
-
-
-def test_without_pairs_and_model_the_threshold_alone_is_known(any_database: Database, calibrator: Calibrator) -> None:
-    """One picture each, and no embedder to try a camera with."""
-    vectors, _ = _pairs(40)
-    space = _space(any_database, vectors[:40], [f"p{number}" for number in range(40)])
-    measured = calibrator.measure(space, None)
-    assert (measured.calibration.source, measured.calibration.positives) == ("negatives", 0)
-    assert measured.calibration.threshold == pytest.approx(float(np.quantile(measured.different, 0.99)))
-
-
-def test_too_few_products_are_not_calibrated(any_database: Database, calibrator: Calibrator) -> None:
-    """The error says how many it takes."""
-    space = _space(any_database, *_pairs(19))
-    with pytest.raises(SpaceConflict, match="20 products"):
-        calibrator.measure(space, None)
-
-
-def test_a_space_that_began_anew_keeps_nothing_of_the_old(any_database: Database, calibrator: Calibrator) -> None:
-    """What was measured before comes too late."""
-    space = _space(any_database, *_pairs(30))
-    calibration = calibrator.measure(space, None).calibration
-    calibrator.store(replace(space, created_at=space.created_at - timedelta(seconds=1)), calibration)
-    assert _read(any_database, space).calibration is None
-    calibrator.store(space, calibration)
-    with any_database.transaction() as connection:
-        assert spaces.retire(connection, space)
-        spaces.register(connection, SpaceIdentity("toy", "0" * 64, DIMENSIONS), "candidate", revive=True)
-    assert _read(any_database, space).calibration is None
-
-
-def test_a_sample_is_drawn_by_lot(any_database: Database, calibrator: Calibrator) -> None:
-    """The same for a seed, another for another, all where there are no more."""
-    space = _space(any_database, *_pairs(100))
-    with any_database.transaction() as connection:
-        drawn = [set(rows.draw(connection, space, 50, seed=seed).image_ids) for seed in (1, 1, 2)]
-        everything = rows.draw(connection, space, 1_000, seed=3)
-    assert drawn[0] == drawn[1] != drawn[2]
-    assert [len(ids) for ids in drawn] == [50, 50, 50]
-    assert len(set(everything.image_ids)) == len(everything.vectors) == 200
+def calibrated(application: Application) -> Application:
+    """A shop of eight products whose scores are steep."""
+    _fill(application, range(8))
+    application.calibrator.store(application.spaces.primary(), SURE)
+    application.spaces.all()
+    return application
 
 
 def _fill(application: Application, numbers: range) -> None:
@@ -138,53 +46,170 @@ def _fill(application: Application, numbers: range) -> None:
         application.catalogue.put(Product(f"p{number}", title=f"Thing {number}"))
         image = picture(COLOURS[number % 8], (40 + number, 90 - number), spot=number)
         application.catalogue.add_image(f"p{number}", image)
+    application.indexer.run_once(finish=True)
 
 
-@pytest.fixture(params=["pgvector", "plain"])
-def shop(request: pytest.FixtureRequest, tmp_path: Path, cache_dir: Path) -> Iterator[Application]:
-    """A shop of 24 products with one picture each, on either kind of database."""
-    dsn = request.getfixturevalue("dsn") if request.param == "pgvector" else request.getfixturevalue("plain").dsn
-    with open_application(shop_settings(dsn, tmp_path, cache_dir)) as application:
-        _fill(application, range(24))
-        yield application
+def _measured(application: Application) -> Calibration:
+    return application.calibrator.measure(*application.spaces.ready()).calibration
 
 
 def test_a_space_is_calibrated_when_it_is_complete(shop: Application) -> None:
-    """By a camera's pictures of products that have one each; again only after the catalogue has changed much."""
+    """Again only after the catalogue has changed much."""
+    shop.catalogue.put(Product("late"))
+    shop.catalogue.add_image("late", picture("pink"))
     shop.calibrator.run_due()
-    assert shop.spaces.primary().calibration is None
+    assert shop.spaces.primary().calibration is None  # one is on its way
     shop.indexer.run_once(finish=True)
     shop.calibrator.run_due()
     first = shop.spaces.primary().calibration
     assert first is not None
-    assert (first.source, first.positives, first.images) == ("camera", 24, 24)
-    assert first.slope > 0
-
+    assert (first.photos, first.images) == (25, 25)
     _fill(shop, range(24, 30))
-    shop.indexer.run_once(finish=True)
     shop.calibrator.run_due()
     assert shop.spaces.primary().calibration == first
     _fill(shop, range(30, 40))
     shop.calibrator.run_due()
-    assert shop.spaces.primary().calibration == first  # ten are on their way
-    shop.indexer.run_once(finish=True)
-    shop.calibrator.run_due()
     second = shop.spaces.primary().calibration
     assert second is not None
-    assert second.images == 40
+    assert second.images == 41
 
 
-def test_an_answer_tells_scores_and_whether_it_is_good(shop: Application) -> None:
-    """Nothing of it before the space is calibrated; words have no similarity, so no score."""
+def test_to_measure_twice_gives_the_same(shop: Application) -> None:
+    """Pictures and their damage are drawn by a seed; own products have the higher scores."""
+    measured = shop.calibrator.measure(*shop.spaces.ready())
+    assert measured.calibration == _measured(shop)
+    assert len(measured.own) == len(measured.others) == 24
+    assert np.mean(measured.own) > np.mean(measured.others)
+
+
+def test_a_product_with_several_pictures_is_to_be_found_by_another_one(shop: Application) -> None:
+    """So the photo is less similar to it than to the picture that it was made from."""
+    for number in range(24):
+        shop.catalogue.add_image(f"p{number}", picture(COLOURS[(number + 1) % 8], (90, 40 + number), spot=30))
     shop.indexer.run_once(finish=True)
-    photo = picture("red", (40, 90), spot=0)
-    before = shop.search.by_photo(photo, Query())
-    assert before.good_match is None
-    assert {hit.score for hit in before.page.hits} == {None}
-    shop.calibrator.run_due()
-    shop.spaces.all()
-    after = shop.search.by_photo(photo, Query())
-    scores = [hit.score for hit in after.page.hits]
-    assert scores == sorted((score for score in scores if score is not None), reverse=True)
-    assert after.good_match is True
-    assert shop.search.by_text("thing", Query()).good_match is None
+    space, embedder = shop.spaces.ready()
+    trials = list(shop.trials.run(space, embedder, ["none"], count=24, seed=1))
+    assert trials
+    assert all(trial.own < 0.999 for trial in trials)
+
+
+def test_the_same_picture_in_another_product_does_not_count_against_it(shop: Application) -> None:
+    """Nobody can tell the two apart."""
+    for number in range(24, 28):
+        shop.catalogue.put(Product(f"p{number}"))
+        shop.catalogue.add_image(f"p{number}", picture("red", (40, 90)))
+    shop.indexer.run_once(finish=True)
+    space, embedder = shop.spaces.ready()
+    for trial in shop.trials.run(space, embedder, ["none"], count=50, seed=1):
+        assert trial.rank == 1
+        assert trial.without_product[0] < 0.9999
+
+
+def test_what_cannot_be_calibrated_is_said_and_not_tried_again_and_again(application: Application) -> None:
+    """Too few products; a space is left alone until it has grown."""
+    _fill(application, range(12))
+    with pytest.raises(SpaceConflict, match="20 products"):
+        _measured(application)
+    application.calibrator.run_due()
+    _fill(application, range(12, 16))
+    application.calibrator.run_due()
+    assert application.spaces.primary().calibration is None
+    _fill(application, range(16, 24))
+    application.calibrator.run_due()
+    assert application.spaces.primary().calibration is not None
+
+
+def test_pictures_that_cannot_be_read_are_passed_over(application: Application) -> None:
+    """Their files are gone."""
+    _fill(application, range(4))
+    next((application.settings.data_dir / "pictures").rglob("*.jpg")).unlink()
+    space, embedder = application.spaces.ready()
+    assert len(list(application.trials.run(space, embedder, ["camera"], count=9, seed=1))) == 3
+
+
+def test_a_space_that_began_anew_keeps_nothing_of_the_old(application: Application) -> None:
+    """What was measured before comes too late."""
+    space = application.spaces.primary()
+    application.calibrator.store(replace(space, created_at=space.created_at - timedelta(seconds=1)), SURE)
+    assert application.spaces.primary().calibration is None
+    application.calibrator.store(space, SURE)
+    assert application.spaces.primary().calibration == SURE
+    with application.database.transaction() as connection:
+        connection.execute("UPDATE seesame.spaces SET role = 'retired'")
+        spaces.register(connection, application.spaces.live()[0][1].identity, "candidate", revive=True)
+    assert application.spaces.primary().calibration is None
+
+
+def test_subjects_are_drawn_by_lot(shop: Application) -> None:
+    """The same for a seed, another for another, all where there are no more."""
+    space = shop.spaces.primary()
+
+    def drawn(count: int, seed: int) -> set[str]:
+        with shop.database.transaction() as connection:
+            return {subject.product_id for subject in trial_rows.subjects(connection, space, count, seed=seed)}
+
+    assert drawn(8, 1) == drawn(8, 1)
+    assert len({frozenset(drawn(8, seed)) for seed in range(5)}) > 1
+    assert len(drawn(8, 1)) == 8
+    assert len(drawn(1_000, 3)) == 24
+
+
+def test_one_picture_alone_has_scores(calibrated: Application) -> None:
+    """Not words, several subjects, more like this, and later pages: nothing was measured for them."""
+    find = calibrated.search.find
+    image = calibrated.catalogue.get("p0").images[0]
+    region = [Part(Photo(PHOTO), region=Region(0, 0, 1, 0.5))]
+    for subject in (Photo(PHOTO), LikeImage(image.image_id), region):
+        assert find(subject, Query()).scale is not None
+    for other in (Words("thing"), LikeProduct("p0"), [Part(Photo(PHOTO)), Part(Photo(picture("blue")))]):
+        answer = find(other, Query())
+        assert (answer.scale, answer.good_match) == (None, None)
+    assert find(Photo(PHOTO), Query(limit=4, offset=4)).good_match is None
+
+
+@pytest.mark.parametrize("limit", [1, 4, 8])
+def test_a_score_does_not_depend_on_how_many_results_are_shown(calibrated: Application, limit: int) -> None:
+    """The fourth result is looked up where the page is shorter."""
+    exact = calibrated.search.find(Photo(picture("red", (40, 90), spot=0)), Query(limit=limit))
+    everything = calibrated.search.find(Photo(picture("red", (40, 90), spot=0)), Query(limit=8))
+    assert len(exact.page.hits) == limit
+    assert exact.scale == everything.scale is not None
+    assert exact.good_match is True
+
+
+def test_an_unsold_thing_has_no_good_match(calibrated: Application) -> None:
+    """Its first four results are about as similar as one another."""
+    answer = calibrated.search.find(Photo(picture("grey", (64, 64), spot=50)), Query())
+    assert answer.page.hits
+    assert answer.good_match is False
+
+
+def test_scores_over_http(calibrated: Application) -> None:
+    """Beside the similarities, falling with them; null before the space was calibrated."""
+    with served(calibrated) as client:
+        reply = _asked(client)
+        scores = [result["score"] for result in reply["results"]]
+        assert reply["good_match"] is True
+        assert scores == sorted(scores, reverse=True)
+        assert scores[0] > 0.5 > scores[-1]
+        regions = {"image": {"id": reply["image_id"]}, "regions": [{"x": 0, "y": 0, "width": 1, "height": 1}]}
+        (region,) = client.post("/v1/search/regions", json=regions | {"limit": 8}).raise_for_status().json()["regions"]
+        assert region["good_match"] is True
+        assert region["results"][0]["score"] == pytest.approx(scores[0], abs=0.1)
+        _forget(calibrated, calibrated.spaces.primary())
+        reply = _asked(client)
+        assert reply["good_match"] is None
+        assert {result["score"] for result in reply["results"]} == {None}
+
+
+def _asked(client: httpx2.Client) -> dict[str, list[dict[str, float]]]:
+    photo = ("photo.jpg", picture("red", (40, 90), spot=0), "image/jpeg")
+    reply = client.post("/v1/search/image", files={"image": photo}).raise_for_status()
+    answer: dict[str, list[dict[str, float]]] = reply.json()
+    return answer
+
+
+def _forget(application: Application, space: Space) -> None:
+    with application.database.transaction() as connection:
+        connection.execute("UPDATE seesame.spaces SET calibration = NULL WHERE space_id = %s", (space.space_id,))
+    application.spaces.all()

@@ -1,77 +1,93 @@
-"""A similarity as a score: never falling, between 0 and 1, whatever was measured."""
-
-import math
+"""Similarities as scores: from 0 to 1, never falling, whatever was measured."""
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from seesame.calibration import Calibration, Source, fit
+from seesame.calibration import GOOD, RIVAL, Calibration, Scale, fit
+
+Numbers = NDArray[np.float64]
 
 SIMILARITIES = np.linspace(-1, 1, 401)
 
 
-def _fitted(alike: list[float], different: list[float], source: Source = "pictures") -> Calibration:
-    return fit(np.array(alike, np.float32), np.array(different, np.float32), source=source, images=10)
+def _drawn(count: int, seed: int) -> tuple[Numbers, Numbers]:
+    """Rows for own products and for others: as similar as the rival is, but own ones at a shorter distance."""
+    rng = np.random.default_rng(seed)
+    distances = rng.uniform(0.2, 0.6, (2, count))
+    own = 1 - distances[0] * np.exp(rng.normal(-0.5, 0.3, count))
+    others = 1 - distances[1] * np.exp(rng.normal(-0.1, 0.3, count))
+    return np.column_stack([own, 1 - distances[0]]), np.column_stack([others, 1 - distances[1]])
+
+
+def _fitted(own: Numbers, others: Numbers) -> Calibration:
+    calibration = fit(own, others, images=10)
+    assert calibration is not None
+    return calibration
+
+
+def _score(calibration: Calibration, row: Numbers) -> float:
+    return Scale(calibration, row[1]).score(row[0])
 
 
 @pytest.mark.parametrize(
-    ("alike", "different"),
+    ("own", "others"),
     [
-        ([0.9, 0.8, 0.7], [0.1, 0.2, 0.3]),  # apart
-        ([0.9, 0.2, 0.5], [0.1, 0.6, 0.4]),  # mixed
-        ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),  # all equal
-        ([1.0], [1.0]),  # one pair each, the same
-        ([0.9], [0.1]),
-        ([0.1, 0.2], [0.8, 0.9]),  # a model that has it backwards
-        ([], [0.3]),
-        ([], [0.4, 0.4, 0.4]),
-        ([], [0.1, 0.2, 0.3, 0.4]),
-        ([1.0] * 500, [-1.0] * 500),
-        ([1.0, 1.0, 1e-7], [0.0]),
+        ([(0.9, 0.5), (0.8, 0.6)], [(0.5, 0.4), (0.4, 0.3)]),  # apart
+        ([(0.9, 0.5), (0.4, 0.3)], [(0.5, 0.4), (0.4, 0.3)]),  # mixed
+        ([(1.0, 1.0)] * 30, [(1.0, 0.9)] * 29 + [(0.9, 0.9)]),  # the same pictures
+        ([(1.0, -1.0)], [(-1.0, -1.0)]),
     ],
 )
-def test_a_score_is_a_number_from_0_to_1_that_never_falls(alike: list[float], different: list[float]) -> None:
-    """Also from too few pairs, pairs that are all equal, and a model that tells nothing."""
-    calibration = _fitted(alike, different, "pictures" if alike else "negatives")
-    scores = [calibration.score(similarity) for similarity in SIMILARITIES]
-    assert all(0 <= score <= 1 for score in scores)
-    assert scores == sorted(scores)
-    assert math.isfinite(calibration.threshold)
-    matches = [calibration.is_match(similarity) for similarity in SIMILARITIES]
-    assert matches == sorted(matches)
-    assert (calibration.positives, calibration.negatives, calibration.images) == (len(alike), len(different), 10)
+def test_a_score_is_a_number_from_0_to_1_that_never_falls(
+    own: list[tuple[float, float]], others: list[tuple[float, float]]
+) -> None:
+    """Also from too few examples, ones that are all equal, and similarities that rounding raised above 1."""
+    calibration = _fitted(np.array(own), np.array(others))
+    assert (calibration.photos, calibration.images) == (len(own), 10)
+    for rival in (-1.0, 0.5, 1.0):
+        scale = Scale(calibration, rival)
+        scores = [scale.score(similarity) for similarity in (*SIMILARITIES, 1.01)]
+        assert all(0 <= score <= 1 for score in scores)
+        assert scores == sorted(scores)
+        assert [scale.is_good(similarity) for similarity in SIMILARITIES] == [s >= GOOD for s in scores[:-1]]
 
 
-def test_what_is_no_number_is_no_match() -> None:
-    """NaN in, nothing out."""
-    calibration = _fitted([0.9, 0.8], [0.1, 0.2])
-    assert calibration.score(math.nan) == 0.0
-    assert not calibration.is_match(math.nan)
+@pytest.mark.parametrize(
+    ("own", "others"),
+    [
+        ([(0.1, 0.1), (0.2, 0.2)], [(0.8, 0.5), (0.9, 0.6)]),  # a model that has it backwards
+        ([(0.5, 0.5)] * 9, [(0.5, 0.5)] * 9),  # one to which everything is the same
+    ],
+)
+def test_nothing_is_told_where_own_products_are_not_the_more_similar(
+    own: list[tuple[float, float]], others: list[tuple[float, float]]
+) -> None:
+    """Better no score than one that means nothing."""
+    assert fit(np.array(own), np.array(others), images=10) is None
 
 
-def test_a_score_is_the_share_of_pairs_that_are_alike() -> None:
-    """Of pairs that were not used for it, from two normal distributions, for which the logistic curve is exact."""
-    rng = np.random.default_rng(5)
-    calibration = fit(rng.normal(0.7, 0.1, 400), rng.normal(0.4, 0.1, 5_000), source="pictures", images=1)
-    alike, different = rng.normal(0.7, 0.1, 20_000), rng.normal(0.4, 0.1, 20_000)
-    values = np.concatenate([alike, different])
-    is_alike = np.arange(len(values)) < len(alike)
-    scores = np.array([calibration.score(value) for value in values])
+def test_a_score_is_the_share_of_results_that_are_right() -> None:
+    """Of results that it was not fitted to."""
+    calibration = _fitted(*_drawn(2_000, seed=1))
+    own, others = _drawn(20_000, seed=2)
+    scores = np.array([_score(calibration, row) for row in (*own, *others)])
+    is_own = np.arange(len(scores)) < len(own)
+    assert np.mean(scores[is_own] >= GOOD) > 0.7
     for low in np.arange(0, 1, 0.1):
         inside = (scores >= low) & (scores < low + 0.1)
-        assert is_alike[inside].mean() == pytest.approx(scores[inside].mean(), abs=0.06)
+        assert is_own[inside].mean() == pytest.approx(scores[inside].mean(), abs=0.06)
 
 
-def test_a_match_is_more_alike_than_most_different_products() -> None:
-    """Of a hundred pairs of different products one at most is so alike."""
-    different = np.random.default_rng(6).normal(0.4, 0.1, 10_000)
-    for alike in ([0.9, 0.95], []):
-        calibration = _fitted(alike, list(different), "pictures" if alike else "negatives")
-        assert np.mean([calibration.is_match(value) for value in different]) == pytest.approx(0.01, abs=0.001)
+def test_a_result_that_stands_out_scores_higher() -> None:
+    """At the same similarity, where the fourth result is far behind."""
+    calibration = _fitted(*_drawn(2_000, seed=1))
+    assert Scale(calibration, 0.4).score(0.7) > GOOD > Scale(calibration, 0.69).score(0.7)
 
 
-def test_without_anything_alike_the_score_is_even_at_the_threshold() -> None:
-    """And next to nothing for products as unlike as most."""
-    calibration = _fitted([], [0.1, 0.2, 0.3, 0.4, 0.5], "negatives")
-    assert calibration.score(calibration.threshold) == pytest.approx(0.5)
-    assert calibration.score(0.3) == pytest.approx(0.01)
+def test_fewer_than_four_results_have_no_scale() -> None:
+    """There is nothing to measure them against."""
+    calibration = _fitted(*_drawn(100, seed=1))
+    similarities = [0.9, 0.8, 0.7, 0.6, 0.5]
+    assert calibration.scale(similarities[: RIVAL - 1]) is None
+    assert calibration.scale(similarities) == Scale(calibration, 0.6)

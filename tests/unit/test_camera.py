@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from seesame.camera import KINDS, SIDE, Kind, foreign, photograph
+from seesame.camera import KINDS, SIDE, Kind, photograph
 from seesame.errors import ImageUndecodable
 from tests.conftest import picture
 
@@ -64,9 +64,3 @@ def test_what_is_no_picture_is_refused() -> None:
     """As everywhere."""
     with pytest.raises(ImageUndecodable):
         photograph(b"", "camera", 0)
-
-
-def test_foreign_pictures_differ() -> None:
-    """And are the same for the same number."""
-    assert len({foreign(number) for number in range(9)}) == 9
-    assert foreign(4) == foreign(4)

@@ -6,11 +6,11 @@ import pytest
 
 from seesame.camera import Kind
 from seesame.errors import InvalidInput
-from seesame.evaluating import Evaluation, Outcome, difference, figures
+from seesame.evaluating import Evaluation, First, Outcome, difference, figures, separation
 
 
-def _outcome(number: int, rank: int | None, kind: Kind = "blur", *, similarity: float = 0.5) -> Outcome:
-    return Outcome(f"p{number}", f"i{number}", "hats", kind, rank, similarity, similarity > 0.4)
+def _outcome(number: int, rank: int | None, kind: Kind = "blur") -> Outcome:
+    return Outcome(f"p{number}", f"i{number}", "hats", kind, rank, First(0.5, None), None)
 
 
 def test_recall_and_rank_are_means_over_queries() -> None:
@@ -18,7 +18,6 @@ def test_recall_and_rank_are_means_over_queries() -> None:
     shown = figures([_outcome(number, rank) for number, rank in enumerate([1, 2, 6, 10, None])])
     assert shown.queries == 5
     assert shown.values == pytest.approx((0.2, 0.4, 0.8, (1 + 1 / 2 + 1 / 6 + 1 / 10) / 5))
-    assert shown.good_match == 1.0
 
 
 def test_the_interval_is_that_of_wilson() -> None:
@@ -52,17 +51,23 @@ def test_only_queries_of_both_are_compared() -> None:
     assert (shared.queries, shared.values[0]) == (1, 1.0)
 
 
-def test_a_foreign_picture_is_told_by_its_best_result() -> None:
-    """The area under the curve counts pairs, ties by half; undamaged pictures do not count."""
-    own = (_outcome(1, 1, similarity=0.9), _outcome(2, 1, similarity=0.5), _outcome(3, 1, "none", similarity=1.0))
-    foreign = (_outcome(4, None, "none", similarity=0.5), _outcome(5, None, "none", similarity=0.2))
-    assert Evaluation("s", "product", 0, own, foreign).auc() == pytest.approx(3.5 / 4)
-    assert Evaluation("s", "product", 0, own, ()).auc() is None
+def test_scores_part_answers_with_the_product_from_those_without() -> None:
+    """The areas under the curves count pairs, ties by half; by hand."""
+    found = [
+        Outcome("p1", "i1", None, "camera", 1, First(0.9, 0.8), First(0.6, 0.5)),
+        Outcome("p2", "i2", None, "camera", 1, First(0.5, 0.5), First(0.6, 0.2)),
+    ]
+    told = separation(found)
+    assert told is not None
+    assert (told.by_score, told.by_similarity) == (3.5 / 4, 2 / 4)
+    assert (told.present, told.absent) == (1.0, 0.5)
+    assert separation([_outcome(1, 1)]) is None
 
 
 def test_outcomes_come_back_from_a_file() -> None:
     """As they were; and what is no such file is refused."""
-    evaluation = Evaluation("s", "category", 3, (_outcome(1, None), _outcome(2, 4)), (_outcome(3, None, "none"),))
+    scored = Outcome("p", "i", None, "camera", 1, First(0.9, 0.8), First(0.6, 0.5))
+    evaluation = Evaluation("s", 3, (_outcome(1, None), _outcome(2, 4), scored))
     assert Evaluation.from_json(evaluation.to_json().encode()) == evaluation
     for text in (b"", b"{}", b"[1]", b'{"space": 1}'):
         with pytest.raises(InvalidInput):
