@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seesame.calibration import RIVAL, Calibration, Scale, fit
+from seesame.camera import KINDS
 from seesame.db import spaces as rows
 from seesame.db.pool import Database
 from seesame.errors import SeesameError, SpaceConflict
@@ -56,7 +57,7 @@ class Calibrator:
             EmbedderError: the embedder cannot be used now.
         """
         images = self._count(space)
-        run = self._trials.run(space, embedder, ["camera"], count=_PHOTOS, seed=_SEED, on_tried=on_tried)
+        run = self._trials.run(space, embedder, KINDS[1:], count=_PHOTOS, seed=_SEED, in_turn=True, on_tried=on_tried)
         trials = [trial for trial in run if len(trial.others) >= RIVAL]
         if len(trials) < _LEAST:
             raise SpaceConflict(f"A calibration needs {_LEAST} products with a picture in {space.key}.")

@@ -76,9 +76,10 @@ class Trials:
         *,
         count: int,
         seed: int,
+        in_turn: bool = False,
         on_tried: OnTried = lambda done, total: None,  # noqa: ARG005 - nobody looks
     ) -> Iterator[Trial]:
-        """Tries up to `count` pictures of as many products, each with each kind of damage.
+        """Tries up to `count` pictures of as many products, each with each kind of damage, or with one of them in turn.
 
         Pictures that cannot be read are passed over. The same seed gives the same photos of the same pictures, whatever
         else is in the sample.
@@ -90,7 +91,8 @@ class Trials:
             subjects = rows.subjects(connection, space, count, seed=seed)
         pool = ThreadPoolExecutor(_LANES, thread_name_prefix="trials")
         try:
-            tried = pool.map(lambda subject: self._tried(space, embedder, subject, kinds, seed), subjects)
+            each = [[kinds[place % len(kinds)]] if in_turn else kinds for place in range(len(subjects))]
+            tried = pool.map(lambda subject, kinds: self._tried(space, embedder, subject, kinds, seed), subjects, each)
             for done, trials in enumerate(tried, 1):
                 yield from trials
                 on_tried(done, len(subjects))

@@ -11,10 +11,10 @@ from seesame.errors import ImageUndecodable
 from tests.conftest import picture
 
 
-def _packshot(size: tuple[int, int] = (600, 800)) -> bytes:
+def _packshot(size: tuple[int, int] = (300, 400)) -> bytes:
     """A red disc on a white backdrop."""
     image = Image.new("RGB", size, "white")
-    ImageDraw.Draw(image).ellipse((150, 250, 450, 550), fill="red")
+    ImageDraw.Draw(image).ellipse((75, 125, 225, 275), fill="red")
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()

@@ -45,11 +45,11 @@ def evaluation_title(found: Evaluation) -> str:
 
 def good_matches(found: Evaluation) -> str:
     """Whether a good match can be told from none."""
-    told = separation([outcome for outcome in found.outcomes if outcome.kind == "camera"])
+    told = separation([outcome for outcome in found.outcomes if outcome.kind != "none"])
     if told is None:
         return "Not calibrated, so no answer tells whether it is a good match; run: seesame calibrate"
     return (
-        f"Photos by camera whose product is there have a good match in {told.present:.1%} of the answers; if it were "
+        f"Damaged photos whose product is there have a good match in {told.present:.1%} of the answers; if it were "
         f"not there, in {told.absent:.1%}. Telling the two apart (AUC): by score {told.by_score:.3f}, by similarity "
         f"{told.by_similarity:.3f}."
     )
