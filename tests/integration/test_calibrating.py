@@ -16,15 +16,17 @@ from seesame.calibration import Calibration
 from seesame.camera import Kind
 from seesame.db import spaces, trials
 from seesame.db.pool import Database
+from seesame.embedding.local import LocalEmbedder
 from seesame.errors import SpaceConflict
 from seesame.queries import LikeImage, LikeProduct, Part, Photo, Query, Words
 from seesame.trials import Trial
 from seesame.types import Product, Region, Space, SpaceIdentity
 from tests.catalogue_rows import add_images, unit
 from tests.conftest import patches, served, shop_settings
+from tests.models import Thumbnail, use_thumbnails
 
 PHOTO = patches(0)
-SURE = Calibration(own=-10.0, rival=10.0, offset=-5.0, photos=30, images=24)
+SURE = Calibration(own=-10.0, rival=10.0, offset=-3.0, photos=30, images=24)
 
 
 @pytest.fixture(params=["pgvector", "plain"])
@@ -32,13 +34,22 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path, cache_dir: Path) -> Ite
     """A shop of 20 products with one picture each, indexed, on either kind of database."""
     dsn = request.getfixturevalue("dsn") if request.param == "pgvector" else request.getfixturevalue("plain").dsn
     with open_application(shop_settings(dsn, tmp_path, cache_dir)) as application:
+        use_thumbnails(application)
         _fill(application, range(20))
         yield application
 
 
 @pytest.fixture
+def empty(application: Application) -> Application:
+    """A shop without products."""
+    use_thumbnails(application)
+    return application
+
+
+@pytest.fixture
 def calibrated(application: Application) -> Application:
     """A shop of eight products whose scores are steep."""
+    application.spaces.add(LocalEmbedder(Thumbnail()))
     _fill(application, range(8))
     application.calibrator.store(application.spaces.primary(), SURE)
     application.spaces.all()
@@ -77,58 +88,58 @@ def test_a_space_is_calibrated_when_it_is_complete(shop: Application) -> None:
         assert shop.spaces.primary().calibration == replace(first, images=expected)
 
 
-def test_a_product_with_several_pictures_is_to_be_found_by_another_one(application: Application) -> None:
+def test_a_product_with_several_pictures_is_to_be_found_by_another_one(empty: Application) -> None:
     """So the photo is less similar to it than to the picture that it was made from."""
-    _add(application, "several", 0)
-    _add(application, "several", 1)
-    _add(application, "single", 2)
-    application.indexer.run_once(finish=True)
-    own = {trial.subject.product_id: trial.own for trial in _tried(application, "none", 9)}
+    _add(empty, "several", 0)
+    _add(empty, "several", 1)
+    _add(empty, "single", 2)
+    empty.indexer.run_once(finish=True)
+    own = {trial.subject.product_id: trial.own for trial in _tried(empty, "none", 9)}
     assert own["single"] == pytest.approx(1.0, abs=5e-3)
     assert own["several"] < 0.99
 
 
-def test_the_same_picture_in_another_product_does_not_count_against_it(application: Application) -> None:
+def test_the_same_picture_in_another_product_does_not_count_against_it(empty: Application) -> None:
     """Nobody can tell the two apart."""
     for product_id, number in (("one", 0), ("same", 0), ("other", 1)):
-        _add(application, product_id, number)
-    application.indexer.run_once(finish=True)
-    trials = {trial.subject.product_id: trial for trial in _tried(application, "none", 9)}
+        _add(empty, product_id, number)
+    empty.indexer.run_once(finish=True)
+    trials = {trial.subject.product_id: trial for trial in _tried(empty, "none", 9)}
     assert {trial.rank for trial in trials.values()} == {1}
     assert [hit.product.product_id for hit in trials["one"].others] == ["other"]
 
 
 def test_what_cannot_be_calibrated_is_said_and_not_tried_again_and_again(
-    application: Application, caplog: pytest.LogCaptureFixture
+    empty: Application, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A space with too few products is left alone until it has grown."""
     caplog.set_level(logging.DEBUG, "seesame.calibrating")
     for numbers, said in ((range(4), 1), (range(4), 1), (range(4, 7), 2)):
-        _fill(application, numbers)
-        application.calibrator.run_due()
+        _fill(empty, numbers)
+        empty.calibrator.run_due()
         assert sum("needs 20 products" in record.getMessage() for record in caplog.records) == said
     with pytest.raises(SpaceConflict, match="20 products"):
-        application.calibrator.measure(*application.spaces.ready())
+        empty.calibrator.measure(*empty.spaces.ready())
 
 
-def test_pictures_that_cannot_be_read_are_passed_over(application: Application) -> None:
+def test_pictures_that_cannot_be_read_are_passed_over(empty: Application) -> None:
     """Their files are gone."""
-    _fill(application, range(3))
-    next((application.settings.data_dir / "pictures").rglob("*.jpg")).unlink()
-    assert len(_tried(application, "camera", 9)) == 2
+    _fill(empty, range(3))
+    next((empty.settings.data_dir / "pictures").rglob("*.jpg")).unlink()
+    assert len(_tried(empty, "camera", 9)) == 2
 
 
-def test_a_space_that_began_anew_keeps_nothing_of_the_old(application: Application) -> None:
+def test_a_space_that_began_anew_keeps_nothing_of_the_old(empty: Application) -> None:
     """What was measured before comes too late."""
-    space = application.spaces.primary()
-    application.calibrator.store(replace(space, created_at=space.created_at - timedelta(seconds=1)), SURE)
-    assert application.spaces.primary().calibration is None
-    application.calibrator.store(space, SURE)
-    assert application.spaces.primary().calibration == SURE
-    with application.database.transaction() as connection:
+    space = empty.spaces.primary()
+    empty.calibrator.store(replace(space, created_at=space.created_at - timedelta(seconds=1)), SURE)
+    assert empty.spaces.primary().calibration is None
+    empty.calibrator.store(space, SURE)
+    assert empty.spaces.primary().calibration == SURE
+    with empty.database.transaction() as connection:
         connection.execute("UPDATE seesame.spaces SET role = 'retired'")
-        spaces.register(connection, application.spaces.live()[0][1].identity, "candidate", revive=True)
-    assert application.spaces.primary().calibration is None
+        spaces.register(connection, empty.spaces.live()[0][1].identity, "candidate", revive=True)
+    assert empty.spaces.primary().calibration is None
 
 
 def test_subjects_are_drawn_by_lot(database: Database) -> None:

@@ -9,11 +9,13 @@ from seesame.errors import InvalidInput, NotFound, SpaceConflict
 from seesame.evaluating import Evaluation, evaluate, separation
 from seesame.types import Product
 from tests.conftest import patches
+from tests.models import use_thumbnails
 
 
 @pytest.fixture
 def shop(application: Application) -> Application:
     """Four products with one picture and one with two, of two categories."""
+    use_thumbnails(application)
     for number in range(6):
         product_id = f"p{min(number, 4)}"
         application.catalogue.put(Product(product_id, category=f"kind {min(number, 4) % 2}"))
