@@ -9,7 +9,21 @@ from pathlib import Path
 
 import psutil
 
-from bench import api, embedding, exact, hybrid, memory, overload, photos, queries, scale, service, startup, vectors
+from bench import (
+    api,
+    embedding,
+    exact,
+    hybrid,
+    memory,
+    overload,
+    photos,
+    queries,
+    regions,
+    scale,
+    service,
+    startup,
+    vectors,
+)
 from bench.bench import Bench, opened
 from bench.table import Chart, Row, print_table
 
@@ -19,6 +33,7 @@ BENCHES: dict[str, Callable[[Bench], Iterator[Row | Chart]]] = {
     "exact": exact.rows,
     "photos": photos.rows,
     "hybrid": hybrid.rows,
+    "regions": regions.rows,
     "queries": queries.rows,
     "startup": startup.rows,
     "api": api.rows,
@@ -35,6 +50,8 @@ benchmarks:
   exact       search without pgvector, among 10,000 and 100,000 vectors
   photos      import and index; quality (only with --photos)
   hybrid      whether words help a damaged photo find its product (only with --photos)
+  regions     the parts of a photo that stand out: which are found, at what cost, and what searching them finds
+              (only with --photos)
   queries     a search by photo over HTTP: latency, and throughput with four clients
   startup     second start to the first answer; git clone to the first result
   api         a search by photo beside a CLIP service, among 100,000 images: what the API adds, and a photo again

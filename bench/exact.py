@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from uuid import UUID
 
 import numpy as np
 import psycopg
@@ -65,7 +66,7 @@ def _filled(database: Database, vectors: Vectors) -> Space:
         with cursor.copy(statement) as copy:
             copy.set_types(["text", "uuid", "bytea", "float4[]"])
             for number, vector in enumerate(vectors):
-                copy.write_row((str(number), f"{number:032x}", bytes(32), vector.tolist()))
+                copy.write_row((str(number), UUID(int=number), bytes(32), vector.tolist()))
         connection.execute("VACUUM ANALYZE seesame.embeddings_1")
     return space
 

@@ -109,6 +109,8 @@ def _prices(database: Database) -> Row:
 
 def _recall(bench: Bench, shelf: Shelf, truth: NDArray[np.int64]) -> Generator[Row | Chart, None, int]:
     """The least `ef_search` that reaches the recall is judged, and stays set; it is returned."""
+    bench.say(f"{QUERIES:,} queries that bring the index into memory")
+    shelf.measure(truth)
     chosen, points = None, []
     for ef_search in EF_SEARCH:
         bench.say(f"{QUERIES:,} queries at ef_search {ef_search}")

@@ -201,6 +201,7 @@ class Shop:
     url: str
     photo: Path
     photo_product_id: str
+    settings: Settings
 
 
 @pytest.fixture(scope="session")
@@ -223,7 +224,7 @@ def shop(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, c
     ):
         assert application.importer.run(read_records(folder / "products.csv")).errors == []
         application.indexer.run_once(finish=True)
-        yield Shop(server.url, folder / "photo.jpg", shown)
+        yield Shop(server.url, folder / "photo.jpg", shown, application.settings)
 
 
 def picture(colour: str = "red", size: tuple[int, int] = (64, 80), *, format: str = "JPEG", spot: int = 0) -> bytes:  # noqa: A002

@@ -22,6 +22,8 @@ from seesame.fetch import Fetcher, FetchPolicy
 from seesame.files import make_folder
 from seesame.importing import Importer
 from seesame.indexing import Indexer
+from seesame.job_runner import JobRunner
+from seesame.jobs import Jobs
 from seesame.local_models import LocalModels
 from seesame.logs import request_id
 from seesame.metrics import ShopMetrics
@@ -54,6 +56,8 @@ class Application:
     trials: Trials
     calibrator: Calibrator
     importer: Importer
+    jobs: Jobs
+    job_runner: JobRunner
     cache: VectorCache
     metrics: ShopMetrics
     models: LocalModels
@@ -199,6 +203,9 @@ def open_application(settings: Settings) -> Iterator[Application]:
         indexer = Indexer(database, pictures, spaces, on_batch=metrics.indexed)
         trials = Trials(database, pictures, search)
         metrics.watch(lambda: cache.counts, spaces.clip_is_available, indexer)
+        importer = Importer(catalogue, fetcher, limits=limits)
+        imports = settings.data_dir / "imports"
+        job_runner = JobRunner(database, catalogue, importer, imports, on_batch=metrics.imported)
         yield Application(
             settings=settings,
             database=database,
@@ -208,7 +215,9 @@ def open_application(settings: Settings) -> Iterator[Application]:
             indexer=indexer,
             trials=trials,
             calibrator=Calibrator(database, spaces, trials),
-            importer=Importer(catalogue, fetcher, limits=limits),
+            importer=importer,
+            jobs=Jobs(database, imports, on_arrival=job_runner.wake),
+            job_runner=job_runner,
             cache=cache,
             metrics=metrics,
             models=models,

@@ -4,20 +4,21 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from uuid import UUID, uuid5
 
 from seesame.db import catalogue as rows
 from seesame.db import work
-from seesame.db.pool import Database
-from seesame.errors import InvalidInput, NotFound, StorageFull
+from seesame.db.pool import Connection, Database
+from seesame.errors import InvalidInput, JobEnded, NotFound, StorageFull
 from seesame.images import ImageLimits, decode, inspect
 from seesame.models.session import default_threads
 from seesame.pictures import STORED_SIDE, PictureStore
-from seesame.types import Clause, Place, Product, ProductImage
+from seesame.types import Clause, Place, Product, ProductImage, Validators
 
 _NAMESPACE = UUID("6f1b7f0e-6a0e-5c39-9d0b-5ee5a3e00001")
 _TEXT_LIMITS = {
@@ -39,6 +40,11 @@ _TAKEN = ("/images", "/similar")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
+_PAGE = 10_000  # ids read at once
+
+Beside = Callable[[Connection, int], None]
+"""Writes what is to be committed together with a deletion of so many products."""
+
 UPLOAD = "upload"
 """The source of a picture that was sent, not named."""
 
@@ -49,6 +55,7 @@ class Source:
 
     name: str
     data: bytes
+    validators: Validators | None = None
 
     @cached_property
     def sha256(self) -> bytes:
@@ -117,7 +124,7 @@ class Catalogue:
                 raise NotFound("There is no such product.")
             images = rows.images_of(connection, [product_id])
             rows.delete_images(connection, images)
-            rows.delete_product(connection, product_id)
+            rows.delete_products(connection, [product_id])
         self.discard(images)
 
     def add_image(self, product_id: str, data: bytes) -> ProductImage:
@@ -188,6 +195,43 @@ class Catalogue:
         with self._database.transaction() as connection:
             return rows.upsert_products(connection, products)
 
+    def changes(self, products: Sequence[Product]) -> dict[str, bool]:
+        """What `put_many` would return, with nothing written."""
+        with self._database.transaction() as connection:
+            there = rows.get_products(connection, [product.product_id for product in products])
+        return {p.product_id: p.product_id not in there for p in products if there.get(p.product_id) != p}
+
+    def ids(self, *, before: datetime | None = None) -> set[str]:
+        """The ids of all products, or of those that were there before a moment by the database's clock."""
+        found: set[str] = set()
+        after = ""
+        while True:
+            with self._database.transaction() as connection:
+                before = before or rows.now(connection)
+                page = rows.product_ids(connection, before=before, after=after, limit=_PAGE)
+            found.update(page)
+            if len(page) < _PAGE:
+                return found
+            after = page[-1]
+
+    def delete_many(self, product_ids: Sequence[str], beside: Beside | None = None) -> int:
+        """Deletes products with all that belongs to them, all or none; how many there still were."""
+        with self._database.transaction() as connection:
+            # In order, so that two who lock the same do not wait for each other.
+            there = [product_id for product_id in sorted(product_ids) if rows.lock_product(connection, product_id)]
+            images = rows.images_of(connection, there)
+            rows.delete_images(connection, images)
+            rows.delete_products(connection, there)
+            if beside is not None:
+                beside(connection, len(there))
+        self.discard(images)
+        return len(there)
+
+    def validated(self, sources: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[UUID, Validators]]:
+        """Images of the (product_id, source) pairs whose host said how it knows them again."""
+        with self._database.transaction() as connection:
+            return rows.validated_images(connection, sources)
+
     def known(self, pairs: Sequence[tuple[str, UUID]]) -> set[UUID]:
         """Which of the images, as (product_id, image_id), exist."""
         with self._database.transaction() as connection:
@@ -214,10 +258,17 @@ class Catalogue:
             height=info.height,
             format=info.format,
             bytes_ref=self._pictures.put(image_id, picture),
+            etag=source.validators and source.validators.etag,
+            last_modified=source.validators and source.validators.last_modified,
         )
 
     def publish(
-        self, images: Sequence[ProductImage], *, products: Sequence[Product] = (), kept: Sequence[Place] = ()
+        self,
+        images: Sequence[ProductImage],
+        *,
+        products: Sequence[Product] = (),
+        kept: Sequence[Place] = (),
+        beside: Callable[[Connection, dict[str, bool]], None] | None = None,
     ) -> dict[str, bool]:
         """Adds stored images to the catalogue and makes them work for the index, all or none.
 
@@ -226,6 +277,7 @@ class Catalogue:
         Args:
             products: checked products, written with the images; returned as by `put_many`.
             kept: images that are there already and are named again, so they are not replaced, whatever their order.
+            beside: told what will be returned; what it writes is committed with all this, or nothing is if it raises.
 
         Raises:
             NotFound: a product was deleted meanwhile.
@@ -242,7 +294,9 @@ class Catalogue:
                 if images:
                     work.enqueue(connection, images)
                 stored = {i.bytes_ref for i in rows.images_of(connection, list({i.product_id for i in images}))}
-        except (NotFound, StorageFull):
+                if beside is not None:
+                    beside(connection, changed)
+        except (NotFound, StorageFull, JobEnded):
             # Rolled back for certain; after a lost connection the rows may be there and need their files.
             self.discard(images)
             raise

@@ -8,6 +8,7 @@ SeesameError
 ├── FetchError              a URL that cannot be used
 │   ├── UrlNotAllowed       refused before any connection; says nothing about why
 │   └── FetchFailed         the remote side failed: status, time, size, redirects
+│       └── HostFailed      its host did: no connection, or no answer in time
 ├── ModelError
 │   ├── ModelNotFound       no such model: neither a curated name, a repository nor a folder
 │   ├── ModelUnavailable    not in the cache and cannot be downloaded now; may work later
@@ -18,7 +19,12 @@ SeesameError
 │   └── EmbedderBusy        its queue is full; `retry_after_s` says when to come again
 ├── SettingsError           an environment variable holds something else than it should
 ├── InvalidInput            a field of a request or a record is wrong; `field` names it
-├── NotFound                a product, an image or a space that does not exist
+│   └── PathNotAllowed      a picture named by a path where only URLs may be
+├── UnsupportedFile         a file to import that is neither CSV nor JSON Lines
+├── NotFound                a product, an image, a space or a job that does not exist
+├── DeletionRefused         a sync would delete more than it may
+├── JobsFull                too many imports wait
+├── JobEnded                a job was cancelled, or another process has it now
 ├── SpaceConflict           a change of the model that is not possible as things are
 │   └── SpaceIncomplete     images lack their vector in the space that is to answer; `missing` says how many
 ├── DatabaseError
@@ -84,6 +90,10 @@ class FetchFailed(FetchError):
     """The remote side failed: status, time, size or redirects."""
 
     code = "fetch_failed"
+
+
+class HostFailed(FetchFailed):
+    """The host did not answer: another URL of it is likely to fail as well, and to take as long."""
 
 
 class ModelError(SeesameError):
@@ -154,10 +164,47 @@ class InvalidInput(SeesameError):
         self.field = field
 
 
+class PathNotAllowed(InvalidInput):
+    """A picture is named by a path in a file that was sent: the server's own files are nobody's to name."""
+
+    code = "path_not_allowed"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field, "In a file that is sent, pictures are named by URLs.")
+
+
+class UnsupportedFile(SeesameError):
+    """A file to import that is neither CSV nor JSON Lines."""
+
+    code = "unsupported_format"
+
+
 class NotFound(SeesameError):
-    """A product, an image or a space that does not exist."""
+    """A product, an image, a space or a job that does not exist."""
 
     code = "not_found"
+
+
+class DeletionRefused(SeesameError):
+    """A sync would delete more than it may, or does not know which products its file names."""
+
+    code = "deletion_refused"
+
+
+class JobsFull(SeesameError):
+    """Too many imports wait."""
+
+    code = "too_many_jobs"
+    retry_after_s = 30.0
+
+    def __init__(self) -> None:
+        super().__init__("Too many imports wait already. Come again when some have ended.")
+
+
+class JobEnded(SeesameError):
+    """A job was cancelled, or another process has it now, so what was about to be written is not."""
+
+    code = "job_ended"
 
 
 class SpaceConflict(SeesameError):

@@ -15,7 +15,8 @@ from urllib.parse import quote, urljoin
 import httpcore2
 import idna
 
-from seesame.errors import FetchFailed, UrlNotAllowed
+from seesame.errors import FetchFailed, HostFailed, UrlNotAllowed
+from seesame.types import Validators
 
 Resolver = Callable[[str], Sequence[str]]
 """Host name to addresses as text, in the order to try them; raises OSError for an unknown host."""
@@ -58,7 +59,16 @@ _URL = re.compile(
 )
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}")
+_VALIDATOR = re.compile(rb"[\x21-\x7e][\x20-\x7e]{0,255}")
 _WEB_PAGE = re.compile(rb"[\s\xef\xbb\xbf]*<(?:!doctype\s+html|html|head|body|script|!--)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a URL holds, and how its host knows that again; None where it did not say, or redirected elsewhere."""
+
+    data: bytes
+    validators: Validators | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,24 +147,33 @@ class Fetcher:
 
     def fetch(self, url: str) -> bytes:
         """What the URL holds, at most `max_bytes`; raises UrlNotAllowed or FetchFailed."""
+        fetched = self.fetch_changed(url)
+        assert fetched is not None  # nothing was known
+        return fetched.data
+
+    def fetch_changed(self, url: str, known: Validators | None = None) -> Fetched | None:
+        """What the URL holds, as `fetch`, or None: still that which came with these validators.
+
+        They are asked with at the URL alone, not where it redirects to: there they could name something else.
+        """
         if self._closed:
             raise RuntimeError("The fetcher is closed.")
         deadline = _Deadline(self._policy.timeout_s)
         place = _parse(url)
-        for _ in range(self._policy.max_redirects + 1):
+        for hop in range(self._policy.max_redirects + 1):
             try:
-                reply = self._get(place, deadline)
+                reply = self._get(place, deadline, known if hop == 0 else None)
             except httpcore2.TimeoutException as error:
-                raise FetchFailed(TOO_SLOW) from error
+                raise HostFailed(TOO_SLOW) from error
             except (httpcore2.NetworkError, httpcore2.ProtocolError) as error:
-                raise FetchFailed("The connection to the picture's host, or its reply, broke.") from error
-            if isinstance(reply, bytes):
-                return reply
+                raise HostFailed("The connection to the picture's host, or its reply, broke.") from error
+            if not isinstance(reply, _Place):
+                return reply if hop == 0 or reply is None else Fetched(reply.data)
             place = reply
         raise FetchFailed("The URL redirects too often.")
 
-    def _get(self, place: "_Place", deadline: "_Deadline") -> "bytes | _Place":
-        """One request: the body, or where it redirects to."""
+    def _get(self, place: "_Place", deadline: "_Deadline", known: Validators | None) -> "Fetched | _Place | None":
+        """One request: the body, where it redirects to, or None for what is known."""
         url = httpcore2.URL(scheme=place.scheme, host=place.host, port=place.port, target=place.target)
         headers = [
             ("Host", place.authority),
@@ -163,19 +182,24 @@ class Fetcher:
             ("Accept-Encoding", "identity"),
             ("Connection", "close"),
         ]
+        if known is not None:
+            asked = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified}
+            headers += [(name, value) for name, value in asked.items() if value is not None]
         stream = self._connect(place, deadline)
         with httpcore2.HTTP11Connection(url.origin, stream) as connection:
             response = connection.handle_request(httpcore2.Request("GET", url, headers=headers))
             fields = {name.lower(): value for name, value in response.headers}
             if response.status in (301, 302, 303, 307, 308):
                 return place.redirected(fields.get(b"location", b""))
+            if response.status == 304 and known is not None:
+                return None
             if response.status != 200:
                 raise FetchFailed("The host of the picture did not answer with success.")
             if fields.get(b"content-encoding", b"").lower() not in (b"", b"identity"):
                 raise FetchFailed("The host of the picture answered with a compressed body.")
             if int(fields.get(b"content-length", b"0")) > self._policy.max_bytes:
                 raise FetchFailed(TOO_LARGE)
-            return self._body(response, stream)
+            return Fetched(self._body(response, stream), _validators(fields))
 
     def _body(self, response: httpcore2.Response, stream: "_GuardedStream") -> bytes:
         body = bytearray()
@@ -199,12 +223,12 @@ class Fetcher:
                 break
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 if tries_left == 1:
-                    raise FetchFailed(UNREACHABLE) from error
+                    raise HostFailed(UNREACHABLE) from error
         try:
             if place.scheme == "https":
                 stream = stream.start_tls(self._tls, place.host, deadline.remaining_s())
         except httpcore2.ConnectError as error:
-            raise FetchFailed("No secure connection to the host of the picture could be made.") from error
+            raise HostFailed("No secure connection to the host of the picture could be made.") from error
         except FetchFailed:
             stream.close()
             raise
@@ -222,13 +246,13 @@ class Fetcher:
         if not all(is_public(address) or (trusted and _is_private(address)) for address in addresses):
             raise UrlNotAllowed
         if not addresses:
-            raise FetchFailed(UNREACHABLE)
+            raise HostFailed(UNREACHABLE)
         return addresses
 
     def _lookup(self, host: str, deadline: "_Deadline") -> Sequence[str]:
         """Resolve on a daemon thread: the system's resolver has no time limit and cannot be cancelled."""
         if not self._lookups.acquire(timeout=deadline.remaining_s()):
-            raise FetchFailed(TOO_SLOW)
+            raise HostFailed(TOO_SLOW)
         answer: Future[Sequence[str]] = Future()
 
         def resolve() -> None:
@@ -247,9 +271,9 @@ class Fetcher:
         try:
             return answer.result(deadline.remaining_s())
         except TimeoutError as error:
-            raise FetchFailed(TOO_SLOW) from error
+            raise HostFailed(TOO_SLOW) from error
         except (OSError, UnicodeError) as error:
-            raise FetchFailed(UNREACHABLE) from error
+            raise HostFailed(UNREACHABLE) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +304,15 @@ class _Place:
             return _parse(urljoin(f"{self.scheme}://{self.authority}{self.target}", reference))
         except ValueError as error:
             raise UrlNotAllowed from error
+
+
+def _validators(fields: dict[bytes, bytes]) -> Validators | None:
+    """What is short and plain enough to be kept and sent back."""
+    etag, last_modified = (
+        value.decode() if _VALIDATOR.fullmatch(value := fields.get(name, b"")) else None
+        for name in (b"etag", b"last-modified")
+    )
+    return Validators(etag, last_modified) if etag or last_modified else None
 
 
 def _parse(url: str) -> _Place:
@@ -335,7 +368,7 @@ class _Deadline:
     def remaining_s(self) -> float:
         remaining_s = self._at_s - time.monotonic()
         if remaining_s <= 0:
-            raise FetchFailed(TOO_SLOW)
+            raise HostFailed(TOO_SLOW)
         return remaining_s
 
 

@@ -6,7 +6,6 @@ read and checked before that decoder allocates for it (`seesame.image_formats`).
 
 import errno
 import io
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,18 +75,8 @@ def decode(data: bytes, *, limits: ImageLimits = _DEFAULT_LIMITS, shortest_side:
         return upright
 
 
-def crop(data: bytes, region: Region, *, limits: ImageLimits = _DEFAULT_LIMITS) -> bytes:
-    """A region of a picture as a picture of its own, encoded with hardly a loss.
-
-    It is cut from the upright picture, at the scale that leaves the region no more than `CROPPED_SIDE` pixels.
-
-    Raises ImageTooLarge, UnsupportedFormat or ImageUndecodable.
-    """
-    info = inspect(data, limits=limits)
-    left, upper, right, lower = region.box(info.width, info.height)
-    scale = CROPPED_SIDE / max(right - left, lower - upper)
-    side = None if scale >= 1 else math.ceil(min(info.width, info.height) * scale)
-    picture = decode(data, limits=limits, shortest_side=side)
+def crop(picture: Image.Image, region: Region) -> bytes:
+    """A region of an upright picture as a picture of its own, encoded with hardly a loss, `CROPPED_SIDE` at most."""
     return encode_jpeg(picture.crop(region.box(*picture.size)), max_side=CROPPED_SIDE, quality=95)
 
 

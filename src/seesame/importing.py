@@ -2,32 +2,52 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from uuid import UUID
 
 from seesame.catalogue import Catalogue, Source, image_id_of
+from seesame.db.pool import Connection
+from seesame.downloads import Downloads
 from seesame.errors import FetchError, ImageError, StorageFull
 from seesame.fetch import Fetcher
 from seesame.images import ImageLimits, read_file
 from seesame.models.session import default_threads
 from seesame.records import Record, RecordError
-from seesame.types import Place, ProductImage
+from seesame.types import Place, ProductImage, Validators
 
 BATCH = 64  # records, and pictures, of a transaction
+_FETCHES = 8  # at once
+_DELETED = 100  # products of a transaction
 _UNREADABLE = "image_unreadable"
 
 
 @dataclass(slots=True)
 class Summary:
-    """What an import did."""
+    """What an import did, or a batch of it. `failed` are the records with an error, of which one may have several."""
 
+    records: int = 0
+    failed: int = 0
     products_created: int = 0
     products_updated: int = 0
     products_unchanged: int = 0
+    products_deleted: int = 0
     images_added: int = 0
     images_unchanged: int = 0
     errors: list[RecordError] = field(default_factory=list)
+
+    def add(self, batch: "Summary") -> None:
+        """Counts a batch in."""
+        self.errors.extend(batch.errors)
+        for name in COUNTED:
+            setattr(self, name, getattr(self, name) + getattr(batch, name))
+
+
+COUNTED = tuple(each.name for each in fields(Summary) if each.name != "errors")
+
+
+OnBatch = Callable[[Connection, Summary], None]
+"""Told of a batch inside its transaction: what it writes is committed with it, and if it raises, nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +62,10 @@ class _Picture:
     @property
     def pair(self) -> tuple[str, UUID]:
         return self.record.product.product_id, self.image_id
+
+    @property
+    def place(self) -> Place:
+        return Place(*self.pair, self.position, self.source.name, *(self.source.validators or ()))
 
 
 class Importer:
@@ -63,49 +87,123 @@ class Importer:
             StorageFull: no room for pictures or rows; likewise.
         """
         summary = Summary()
-        with ThreadPoolExecutor(default_threads()) as pool:
-            for batch in _batches(records):
-                summary.errors.extend(item for item in batch if isinstance(item, RecordError))
-                self._batch([item for item in batch if isinstance(item, Record)], pool, summary)
-                if on_progress is not None:
-                    on_progress(len(batch))
+        for batch in self.batches(records):
+            summary.add(batch)
+            if on_progress is not None:
+                on_progress(batch.records)
         return summary
 
-    def _batch(self, records: Sequence[Record], pool: ThreadPoolExecutor, summary: Summary) -> None:
+    def batches(self, records: Iterable[Record | RecordError], on_batch: OnBatch | None = None) -> Iterator[Summary]:
+        """Imports all records as `run`; yields what was done by each batch, once it is committed."""
+        downloads = Downloads(self._fetcher)
+        with ThreadPoolExecutor(max(_FETCHES, default_threads())) as pool:
+            for batch in _batches(records):
+                yield self._batch(batch, pool, downloads, on_batch)
+
+    def rehearse(
+        self, records: Iterable[Record | RecordError], on_progress: Callable[[int], None] | None = None
+    ) -> Summary:
+        """What `run` would do to products. Writes nothing, and looks at no picture."""
+        summary = Summary()
+        for batch in _batches(records):
+            products = {item.product.product_id: item.product for item in batch if isinstance(item, Record)}
+            errors = [item for item in batch if isinstance(item, RecordError)]
+            summary.add(_counted(len(batch), errors, len(products), self._catalogue.changes(list(products.values()))))
+            if on_progress is not None:
+                on_progress(len(batch))
+        return summary
+
+    def delete(self, product_ids: Iterable[str], on_batch: OnBatch | None = None) -> Iterator[int]:
+        """Deletes products with their pictures, in batches; yields how many each had once it is committed."""
+        ordered = sorted(product_ids)
+        for start in range(0, len(ordered), _DELETED):
+
+            def beside(connection: Connection, count: int) -> None:
+                if on_batch is not None:
+                    on_batch(connection, Summary(products_deleted=count))
+
+            yield self._catalogue.delete_many(ordered[start : start + _DELETED], beside)
+
+    def _batch(
+        self,
+        batch: Sequence[Record | RecordError],
+        pool: ThreadPoolExecutor,
+        downloads: Downloads,
+        on_batch: OnBatch | None,
+    ) -> Summary:
+        errors = [item for item in batch if isinstance(item, RecordError)]
+        records = [item for item in batch if isinstance(item, Record)]
+        kept: dict[UUID, Place] = {}
         pictures: dict[UUID, _Picture] = {}
-        for loaded in pool.map(lambda job: self._load(*job), _jobs(records)):
-            if isinstance(loaded, RecordError):
-                summary.errors.append(loaded)
-            else:
-                pictures.setdefault(loaded.image_id, loaded)
+        for loaded in self._loaded(records, pool, downloads):
+            match loaded:
+                case RecordError():
+                    errors.append(loaded)
+                case Place():
+                    kept.setdefault(loaded.image_id, loaded)
+                case _Picture():
+                    pictures.setdefault(loaded.image_id, loaded)
         known = self._catalogue.known([picture.pair for picture in pictures.values()])
-        stored = list(pool.map(self._store, [p for p in pictures.values() if p.image_id not in known]))
+        kept |= {image_id: pictures[image_id].place for image_id in known - kept.keys()}
+        images = self._stored([p for image_id, p in pictures.items() if image_id not in kept], pool, errors)
+        products = {record.product.product_id: record.product for record in records}
+        summary = Summary()
+
+        def beside(connection: Connection, changed: dict[str, bool]) -> None:
+            summary.add(_counted(len(batch), errors, len(products), changed))
+            summary.images_added, summary.images_unchanged = len(images), len(kept)
+            if on_batch is not None:
+                on_batch(connection, summary)
+
+        self._catalogue.publish(images, products=list(products.values()), kept=list(kept.values()), beside=beside)
+        return summary
+
+    def _loaded(
+        self, records: Sequence[Record], pool: ThreadPoolExecutor, downloads: Downloads
+    ) -> Iterator[_Picture | Place | RecordError]:
+        jobs = list(_jobs(records))
+        urls = [(record.product.product_id, place) for record, _, place in jobs if _is_url(place)]
+        validated = self._catalogue.validated(urls) if urls else {}
+
+        def load(job: tuple[Record, int, str]) -> _Picture | Place | RecordError:
+            record, position, place = job
+            product_id = record.product.product_id
+            image_id, validators = validated.get((product_id, place), (None, None))
+            try:
+                source = self._read(place, validators, downloads)
+            except FetchError as error:
+                return _error(record, error.code, place, str(error))
+            except (OSError, ValueError) as error:
+                missing = isinstance(error, FileNotFoundError)
+                return _error(record, _UNREADABLE, place, "There is no such file." if missing else "It cannot be read.")
+            if source is None:
+                assert image_id is not None  # else nothing was known
+                assert validators is not None
+                return Place(product_id, image_id, position, place, *validators)
+            return _Picture(record, position, source, image_id_of(product_id, source.sha256))
+
+        return pool.map(load, jobs)
+
+    def _read(self, place: str, known: Validators | None, downloads: Downloads) -> Source | None:
+        """The bytes of a picture; None where its host says that they are those of before."""
+        if not _is_url(place):
+            return Source(place, read_file(Path(place), limits=self._limits))
+        fetched = downloads.fetch(place, known)
+        return None if fetched is None else Source(place, fetched.data, fetched.validators)
+
+    def _stored(
+        self, pictures: Sequence[_Picture], pool: ThreadPoolExecutor, errors: list[RecordError]
+    ) -> list[ProductImage]:
+        """Writes the files of new pictures; those that cannot be used become errors."""
+        stored = list(pool.map(self._store, pictures))
         images = [image for image in stored if isinstance(image, ProductImage)]
         for fault in stored:
             if isinstance(fault, StorageFull):
                 self._catalogue.discard(images)
                 raise fault
             if isinstance(fault, RecordError):
-                summary.errors.append(fault)
-        kept = [Place(*p.pair, p.position, p.source.name) for p in pictures.values() if p.image_id in known]
-        products = {record.product.product_id: record.product for record in records}
-        changed = self._catalogue.publish(images, products=list(products.values()), kept=kept)
-        summary.products_created += sum(changed.values())
-        summary.products_updated += len(changed) - sum(changed.values())
-        summary.products_unchanged += len(products) - len(changed)
-        summary.images_added += len(images)
-        summary.images_unchanged += len(known)
-
-    def _load(self, record: Record, position: int, place: str) -> _Picture | RecordError:
-        try:
-            data = self._fetcher.fetch(place) if "://" in place else read_file(Path(place), limits=self._limits)
-        except FetchError as error:
-            return _error(record, error.code, place, str(error))
-        except (OSError, ValueError) as error:
-            missing = isinstance(error, FileNotFoundError)
-            return _error(record, _UNREADABLE, place, "There is no such file." if missing else "It cannot be read.")
-        source = Source(place, data)
-        return _Picture(record, position, source, image_id_of(record.product.product_id, source.sha256))
+                errors.append(fault)
+        return images
 
     def _store(self, picture: _Picture) -> ProductImage | RecordError | StorageFull:
         try:
@@ -114,6 +212,18 @@ class Importer:
             return _error(picture.record, error.code, picture.source.name, str(error))
         except StorageFull as error:  # raised when the others of its batch have ended, too
             return error
+
+
+def _counted(records: int, errors: list[RecordError], products: int, changed: dict[str, bool]) -> Summary:
+    created = sum(changed.values())
+    return Summary(
+        records=records,
+        failed=len({(error.file, error.line) for error in errors}),
+        products_created=created,
+        products_updated=len(changed) - created,
+        products_unchanged=products - len(changed),
+        errors=errors,
+    )
 
 
 def _batches(records: Iterable[Record | RecordError]) -> Iterator[list[Record | RecordError]]:
@@ -141,7 +251,11 @@ def _jobs(records: Iterable[Record]) -> Iterator[tuple[Record, int, str]]:
             yield record, position, place
 
 
+def _is_url(place: str) -> bool:
+    return "://" in place
+
+
 def _error(record: Record, code: str, place: str, message: str) -> RecordError:
     name = Path(place).name
-    named = message if record.line is None or "://" in place else f"{name}: {message}"
+    named = message if record.line is None or _is_url(place) else f"{name}: {message}"
     return RecordError(record.file, record.line, record.product.product_id, code, named)

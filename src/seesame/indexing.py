@@ -15,6 +15,7 @@ from math import inf
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
+from seesame.catalogue import check_text
 from seesame.db import work
 from seesame.db.indexes import OnBuild
 from seesame.db.pool import Connection, Database
@@ -162,10 +163,16 @@ class Indexer:
         """Ends a run after the batch at hand."""
         self._stop.set()
 
-    def retry_failed(self) -> int:
-        """Makes images that failed due again; how many."""
+    def retry_failed(self, product_id: str | None = None) -> int:
+        """Makes images that failed due again, all or those of one product; how many.
+
+        Raises:
+            InvalidInput: no product can have this id.
+        """
+        if product_id is not None:
+            check_text("product_id", product_id, 200)
         with self._database.transaction() as connection:
-            return work.retry_failed(connection)
+            return work.retry_failed(connection, product_id)
 
     def pending(self) -> dict[str, int]:
         """How many images wait for their vector, by space."""

@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from seesame.answers import Answer
 from seesame.cache import CacheCounts
 from seesame.errors import DatabaseError
+from seesame.importing import Summary
 from seesame.indexing import Indexer, Progress
 from seesame.types import Space
 
@@ -34,6 +35,9 @@ class ShopMetrics:
             "seesame_indexed_images", "Images embedded for the index.", ["space", "outcome"], registry=self.registry
         )
 
+        self._imported = Counter(
+            "seesame_imported_records", "Records of files that were sent.", ["outcome"], registry=self.registry
+        )
         self._recall = Histogram(
             "seesame_recall",
             "Share of the ten nearest images that the index found, of live queries that were sampled.",
@@ -56,6 +60,11 @@ class ShopMetrics:
         """Counts a batch."""
         self._indexed.labels(batch.space, "done").inc(batch.done)
         self._indexed.labels(batch.space, "failed").inc(batch.failed)
+
+    def imported(self, batch: Summary) -> None:
+        """Counts a batch of a file that was sent."""
+        self._imported.labels("done").inc(batch.records - batch.failed)
+        self._imported.labels("failed").inc(batch.failed)
 
     def watch(self, cache: Callable[[], CacheCounts], clip_available: Callable[[], bool], indexer: Indexer) -> None:
         """Reads what is counted elsewhere whenever it is asked for the metrics."""

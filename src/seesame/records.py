@@ -7,17 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from seesame.catalogue import check_product, check_text
-from seesame.errors import InvalidInput
+from seesame.errors import InvalidInput, PathNotAllowed
 from seesame.types import Product
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".heic", ".heif"})
 _TEXTS = ("title", "description", "category", "brand", "currency", "url")
 _IMAGES = ("image", "images")
 _ATTRIBUTE = "attributes."
-_MAX_LINE = 1_000_000  # characters of one JSON document
+_MAX_LINE = 1_000_000  # characters of a line, and of a row of several
 MAX_IMAGES = 64
 _MAX_PLACE = 5_000  # characters of a path or URL
 _MAX_ROW_LINES = 1_000  # a quoted cell may go over lines
@@ -35,7 +35,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class RecordError:
-    """A line, or a picture of it, that could not be imported."""
+    """A line, or a picture of it, that could not be imported. `product_id` is None where the line does not tell it."""
 
     file: str
     line: int | None
@@ -44,12 +44,15 @@ class RecordError:
     message: str
 
 
-def read_records(path: Path) -> Iterator[Record | RecordError]:
+def read_records(path: Path, *, sent: bool = False) -> Iterator[Record | RecordError]:
     """The products of a CSV file, a JSON Lines file, or a folder of pictures.
 
     Columns of a table are those of a product; `image` or `images` (several, parted by `|`) name its pictures, and
     every other column becomes an attribute. In a folder each picture is a product, and the name of the first
     sub-folder is its category.
+
+    Args:
+        sent: the file comes from somebody else, so it may name URLs alone: no path of this machine is ever read for it.
 
     Raises:
         InvalidInput: the path is none of these.
@@ -67,11 +70,12 @@ def read_records(path: Path) -> Iterator[Record | RecordError]:
         return _folder(path)
     if not is_file:
         raise InvalidInput("path", f"{path.name!r} is neither a file nor a folder.")
+    base = None if sent else path.parent
     match path.suffix.lower():
         case ".csv" | ".tsv":
-            return _table(path)
+            return _table(path, base)
         case ".jsonl" | ".ndjson":
-            return _json_lines(path)
+            return _json_lines(path, base)
         case suffix if suffix in PICTURE_SUFFIXES:
             return iter([_picture(path, path.parent)])
         case _:
@@ -117,9 +121,17 @@ def _picture(path: Path, folder: Path) -> Record | RecordError:
     return _record(str(place), None, values, folder)
 
 
-def _table(path: Path) -> Iterator[Record | RecordError]:
+def _lines(file: TextIO) -> Iterator[str]:
+    """The lines of a file; of one that is too long only what shows that it is."""
+    while line := file.readline(_MAX_LINE + 1):
+        yield line
+        while len(line) > _MAX_LINE and not line.endswith("\n"):
+            line = file.readline(_MAX_LINE + 1)
+
+
+def _table(path: Path, base: Path | None) -> Iterator[Record | RecordError]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = _rows(file)
+        rows = _rows(_lines(file))
         _, header = next(rows, (1, []))
         if not header or header.count("product_id") != 1 or len(set(header)) != len(header):
             message = "The header has no column product_id, or names a column twice."
@@ -129,7 +141,7 @@ def _table(path: Path) -> Iterator[Record | RecordError]:
             if cells is None:
                 yield RecordError(path.name, line, None, "invalid_input", "Not readable as CSV.")
             elif any(cells):
-                yield _row(path, line, header, cells)
+                yield _row(path, line, header, cells, base)
 
 
 def _rows(file: Iterable[str]) -> Iterator[tuple[int, list[str] | None]]:
@@ -142,18 +154,19 @@ def _rows(file: Iterable[str]) -> Iterator[tuple[int, list[str] | None]]:
     delimiter, width, number = ",", 0, 1
     while True:
         taken: list[str] = []
-        quotes = 0
-        while not taken or (quotes % 2 and len(taken) < _MAX_ROW_LINES):
+        quotes = size = 0
+        while not taken or (quotes % 2 and len(taken) < _MAX_ROW_LINES and size <= _MAX_LINE):
             text = ahead.popleft() if ahead else next(lines, None)
             if text is None:
                 break
             taken.append(text)
             quotes += text.count('"')
+            size += len(text)
         if not taken:
             return
         if not width:
             delimiter = max(",;\t", key=taken[0].count)
-        cells = _cells(taken, delimiter)
+        cells = _cells(taken, delimiter) if len(taken[0]) <= _MAX_LINE else None
         width = width or len(cells or [])
         if len(taken) > 1 and (cells is None or len(cells) != width):
             cells = None
@@ -171,10 +184,11 @@ def _cells(lines: list[str], delimiter: str) -> list[str] | None:
     return [cell.strip() for cell in rows[0]] if len(rows) == 1 else None
 
 
-def _row(path: Path, line: int, header: list[str], cells: list[str]) -> Record | RecordError:
+def _row(path: Path, line: int, header: list[str], cells: list[str], base: Path | None) -> Record | RecordError:
     if len(cells) != len(header):
         message = f"{len(cells)} cells where the header has {len(header)} columns."
-        return RecordError(path.name, line, cells[0] if cells else None, "invalid_input", message)
+        first = cells[0] if header[0] == "product_id" else ""  # any other may be shifted
+        return RecordError(path.name, line, _readable(first) or None, "invalid_input", message)
     values: dict[str, Any] = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
     if "images" in values:
         values["images"] = [name.strip() for name in values["images"].split("|") if name.strip()]
@@ -182,13 +196,14 @@ def _row(path: Path, line: int, header: list[str], cells: list[str]) -> Record |
         try:
             values["attributes"] = json.loads(values["attributes"])
         except (ValueError, RecursionError):
-            return RecordError(path.name, line, values.get("product_id"), "invalid_input", "attributes: not JSON.")
-    return _record(path.name, line, values, path.parent)
+            product_id = _readable(values.get("product_id", "")) or None
+            return RecordError(path.name, line, product_id, "invalid_input", "attributes: not JSON.")
+    return _record(path.name, line, values, base)
 
 
-def _json_lines(path: Path) -> Iterator[Record | RecordError]:
+def _json_lines(path: Path, base: Path | None) -> Iterator[Record | RecordError]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-        for line, text in enumerate(file, start=1):
+        for line, text in enumerate(_lines(file), start=1):
             if not text.strip():
                 continue
             try:
@@ -196,12 +211,12 @@ def _json_lines(path: Path) -> Iterator[Record | RecordError]:
             except (ValueError, RecursionError):
                 values = None
             if isinstance(values, dict):
-                yield _record(path.name, line, values, path.parent)
+                yield _record(path.name, line, values, base)
             else:
                 yield RecordError(path.name, line, None, "invalid_input", "Not a JSON object.")
 
 
-def _record(file: str, line: int | None, values: Mapping[str, Any], base: Path) -> Record | RecordError:
+def _record(file: str, line: int | None, values: Mapping[str, Any], base: Path | None) -> Record | RecordError:
     product_id = str(values["product_id"]) if isinstance(values.get("product_id"), str | int) else ""
     try:
         product = Product(
@@ -215,7 +230,8 @@ def _record(file: str, line: int | None, values: Mapping[str, Any], base: Path) 
         if len(images) > MAX_IMAGES:
             raise InvalidInput("images", f"At most {MAX_IMAGES} in one record.")
     except InvalidInput as error:
-        return RecordError(file, line, _readable(product_id), error.code, f"{error.field}: {error}")
+        told = None if error.field == "product_id" else _readable(product_id) or None
+        return RecordError(file, line, told, error.code, f"{error.field}: {error}")
     return Record(file, line, product, images)
 
 
@@ -254,11 +270,13 @@ def _image_names(values: Mapping[str, Any]) -> Iterable[str]:
             yield name
 
 
-def _place(name: str, base: Path) -> str:
-    place = name if "://" in name else str(base / name)
+def _place(name: str, base: Path | None) -> str:
+    if "://" not in name and base is None:
+        raise PathNotAllowed("image")
+    place = name if "://" in name or base is None else str(base / name)
     check_text("image", place, _MAX_PLACE)  # it is kept with the image
     return place
 
 
 def _readable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()[:200]
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")[:200]

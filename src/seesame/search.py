@@ -21,7 +21,7 @@ from seesame.db.spaces import meanwhile_changed
 from seesame.errors import DatabaseError, EmbedderError, ImageError, InvalidInput, ModelInvalid, NotFound, SpaceChanged
 from seesame.fetch import Fetcher
 from seesame.fusion import Fused, fuse
-from seesame.images import ImageLimits, crop, inspect
+from seesame.images import ImageLimits, crop, decode, inspect
 from seesame.queries import (
     MAX_LIMIT,
     Cursor,
@@ -38,13 +38,15 @@ from seesame.queries import (
 )
 from seesame.query_photos import QueryPhotos
 from seesame.recall import RecallGauge
+from seesame.regions import MOST, propose
 from seesame.spaces import Answering, Reason, Spaces, reason_of
 from seesame.types import Hit, Page, Region, Space, Vector
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-MAX_REGIONS = 5
+MAX_REGIONS = MOST
+_WHOLE = Region(0, 0, 1, 1)
 _FACET_VALUES = 50
 _FUSED = 200  # products of each ranking that are fused; what stands farther behind in both is not found
 _CANCELLED = 1e-3  # a sum of unit vectors shorter than this points nowhere
@@ -162,24 +164,27 @@ class Search:
         wanted = self._at_hand(parts)
         return self._in_fresh_spaces(lambda: self._found(wanted, query, started))
 
-    def find_regions(self, subject: Subject, regions: Sequence[Region], query: Query) -> RegionAnswers:
+    def find_regions(self, subject: Subject, regions: Sequence[Region] | None, query: Query) -> RegionAnswers:
         """Products that are like regions of one picture, for each of them.
+
+        None: those that stand out, the first the most; the whole picture where none does.
 
         Raises:
             InvalidInput: no region or too many, or the subject is no picture.
             ImageError, FetchError, NotFound, EmbedderBusy, DatabaseUnavailable: as `find`.
         """
         started = time.perf_counter()
-        if not 1 <= len(regions) <= MAX_REGIONS:
+        if regions is not None and not 1 <= len(regions) <= MAX_REGIONS:
             raise InvalidInput("regions", f"Between 1 and {MAX_REGIONS} regions.")
         photo, photo_id = self._picture(subject)
-        crops = [crop(photo, region, limits=self._limits) for region in regions]
+        regions, crops = zip(*self._cut(photo, regions), strict=True)
 
         def answers() -> list[Answer]:
             answering, vectors, _ = self._asked(lambda answering: self._embed(answering, crops))
+            share_s = (time.perf_counter() - started) / len(vectors)
             space, reason = answering.space, answering.degraded_reason
             aims = [_Aim(space, reason, vector, "", calibration=space.calibration) for vector in vectors]
-            return [self._answer(aim, query, started, photo_id=photo_id) for aim in aims]
+            return [self._answer(aim, query, share_s, photo_id=photo_id) for aim in aims]
 
         found = self._in_fresh_spaces(answers)
         return RegionAnswers(
@@ -225,7 +230,7 @@ class Search:
                 case _:
                     data, kept = self._picture(part.subject)
                     photo_id = photo_id or kept
-                    subject = Photo(data if part.region is None else crop(data, part.region, limits=self._limits))
+                    subject = Photo(data if part.region is None else self._cut(data, [part.region])[0][1])
             found.append(_Weighted(part.weight, subject))
         return _Wanted(tuple(found), photo_id)
 
@@ -245,6 +250,13 @@ class Search:
         inspect(data, limits=self._limits)
         return data, self._photos.keep(data)
 
+    def _cut(self, photo: bytes, regions: Sequence[Region] | None) -> list[tuple[Region, bytes]]:
+        """Regions, each with its picture. Of None those that stand out, or the whole photo."""
+        picture = decode(photo, limits=self._limits)
+        if regions is None:
+            regions = [proposal.region for proposal in propose(picture)]
+        return [(region, crop(picture, region)) for region in regions] or [(_WHOLE, photo)]
+
     # Its vector
 
     def _found(self, wanted: _Wanted, query: Query, started: float) -> Answer:
@@ -252,7 +264,7 @@ class Search:
         words = wanted.words if query.hybrid or vector is None else ""
         calibration = space.calibration if wanted.is_picture else None
         aim = _Aim(space, reason, vector, words, wanted.not_these, calibration)
-        return self._answer(aim, query, started, photo_id=wanted.photo_id)
+        return self._answer(aim, query, time.perf_counter() - started, photo_id=wanted.photo_id)
 
     def _vector(self, wanted: _Wanted) -> tuple[Space, Reason | None, Vector | None]:
         """What all parts make together, in the best space that can be had now; None where only texts are searched."""
@@ -340,7 +352,7 @@ class Search:
 
     # The products
 
-    def _answer(self, aim: _Aim, query: Query, started: float, *, photo_id: str | None) -> Answer:
+    def _answer(self, aim: _Aim, query: Query, embedding_s: float, *, photo_id: str | None) -> Answer:
         embedded = time.perf_counter()
         with self._database.transaction() as connection, meanwhile_changed():
             page, fused = self._ranked(connection, aim, query)
@@ -348,13 +360,13 @@ class Search:
             explanations = self._explained(connection, aim, query, page, fused) if query.explain else ()
             facets = rows.facets(connection, query.facets, query.clauses, limit=_FACET_VALUES)
         self._tell(aim, query, page)
-        ended = time.perf_counter()
+        searching_s = time.perf_counter() - embedded
         answer = Answer(
             page,
             aim.space.key,
             aim.reason,
-            took_ms=(ended - started) * 1000,
-            embedding_ms=(embedded - started) * 1000,
+            took_ms=(embedding_s + searching_s) * 1000,
+            embedding_ms=embedding_s * 1000,
             facets=facets,
             photo_id=photo_id,
             next=_following(page, query, aim.space),

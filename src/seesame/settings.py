@@ -1,6 +1,7 @@
 """What a process is told from outside: the environment and a `.env` file. One frozen class a process."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from seesame.fetch import FetchPolicy
 from seesame.images import ImageLimits
 
 _PREFIX = "SEESAME_"
+_ORIGIN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:]+\])(:\d{1,5})?")  # as browsers send it: no path, no slash
 
 
 def _absolute(path: Path) -> Path:
@@ -90,6 +92,8 @@ class Settings(_Process):
     clip_timeout_s: float = Field(default=3.0, gt=0, le=60)
     redis_url: SecretStr | None = Field(default=None, validation_alias="REDIS_URL")
     allowed_image_hosts: str = ""
+    cors_origins: str = ""
+    max_import_bytes: int = Field(default=100 * 1024 * 1024, ge=1024)
     exact_memory_mb: int = Field(default=1024, ge=0)
     sample_queries: bool = True
     query_photos_mb: int = Field(default=64, ge=0)
@@ -119,6 +123,13 @@ class Settings(_Process):
         FetchPolicy(allowed_hosts=_parted(text)).trusted_origins()  # raises ValueError for what is no host
         return text
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, text: str) -> str:
+        if text != "*" and not all(_ORIGIN.fullmatch(origin) for origin in _parted(text)):
+            raise ValueError("must be origins such as https://www.shop.example, parted by commas, or * for all")
+        return text
+
     @property
     def clip_urls(self) -> tuple[str, ...]:
         """The CLIP services; the first has the model that the shop is configured for."""
@@ -128,6 +139,11 @@ class Settings(_Process):
     def image_hosts(self) -> frozenset[str]:
         """Hosts that pictures may be fetched from although their addresses are private."""
         return _parted(self.allowed_image_hosts)
+
+    @property
+    def shared_origins(self) -> frozenset[str]:
+        """Origins whose pages may search, or `*` alone."""
+        return _parted(self.cors_origins)
 
 
 class ApiSettings(Settings):
@@ -151,8 +167,8 @@ class WorkerSettings(ApiSettings):
     port: int = Field(default=8002, ge=0, le=65_535)
 
 
-def _parted(hosts: str) -> frozenset[str]:
-    return frozenset(host.strip().lower() for host in hosts.split(",") if host.strip())
+def _parted(names: str) -> frozenset[str]:
+    return frozenset(name.strip().lower() for name in names.split(",") if name.strip())
 
 
 def _explain(variables: dict[str, str], error: ValidationError) -> str:

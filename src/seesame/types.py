@@ -132,6 +132,15 @@ class ProductImage:
     height: int
     format: str
     bytes_ref: str
+    etag: str | None = None  # with which the source gave it, as `last_modified`
+    last_modified: str | None = None
+
+
+class Validators(NamedTuple):
+    """What a host said to know the bytes behind a URL again by. `known` of a fetch, to ask only for other bytes."""
+
+    etag: str | None
+    last_modified: str | None
 
 
 class Place(NamedTuple):
@@ -141,6 +150,8 @@ class Place(NamedTuple):
     image_id: UUID
     position: int
     source: str
+    etag: str | None = None
+    last_modified: str | None = None
 
 
 class Origin(NamedTuple):

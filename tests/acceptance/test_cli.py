@@ -107,7 +107,8 @@ def _postmaster(shell: Shell) -> Path:
                                      "db adopt", "db convert-column",
                                      "db status", "db distribute", "tune", "models list", "models pull",
                                      "models show", "spaces list", "spaces add", "spaces compare", "spaces activate",
-                                     "spaces rollback", "spaces retire"])  # fmt: skip
+                                     "spaces rollback", "spaces retire", "jobs list", "jobs show",
+                                     "jobs cancel"])  # fmt: skip
 def test_every_command_helps(command: str) -> None:
     """`--help` explains each command and its options."""
     result = CliRunner().invoke(app, [*command.split(), "--help"])
@@ -257,3 +258,27 @@ def test_logs_are_json_on_request(seesame: Shell) -> None:
     seesame.environment["LOG_FORMAT"] = "json"
     lines = [json.loads(line) for line in seesame("db", "migrate").stderr.splitlines()]
     assert any(line["event"].startswith("Applied migration") and line["level"] == "info" for line in lines)
+
+
+def test_a_sync_is_rehearsed_guarded_and_done(seesame: Shell, folder: Path) -> None:
+    """A dry run tells and does nothing; deleting much needs a word more; jobs are listed, shown and cancelled."""
+    seesame("import", "shop", "--no-index")
+    (folder / "hats" / "c.jpg").unlink()
+    told = seesame("import", "shop", "--sync", "--dry-run")
+    assert "0 new, 0 changed, 3 as before, 1 deleted." in told.stderr
+    assert "nothing was written" in told.stderr
+    (folder / "hats" / "d.jpg").unlink()
+    refused = seesame("import", "shop", "--sync", "--no-index", code=1)
+    assert "2 of 4 products are not named, more than 30%. Nothing was deleted. With --delete-any" in refused.stderr
+    assert "as before, 2 deleted." in seesame("import", "shop", "--sync", "--delete-any", "--no-index").stderr
+    assert "2 products, 2 images" in seesame("doctor", code=1).stdout
+    up = seesame.start("up")
+    rows = ("product_id,image", "sent,c.jpg", "fine,")
+    sent = httpx2.post(f"{up.url}/v1/imports", content="\n".join(rows), headers={"Content-Type": "text/csv"})
+    job_id = sent.json()["id"]
+    up.wait_for(f"Import {job_id} succeeded")
+    assert re.search(rf"{job_id} +merge +succeeded +2 of 2 +1 ", seesame("jobs", "list").stdout)
+    shown = seesame("jobs", "show", job_id, code=1).stdout
+    assert "line 2, sent: image: In a file that is sent, pictures are named by URLs. (path_not_allowed)" in shown
+    assert "succeeded" in seesame("jobs", "cancel", job_id).stdout
+    assert "There is no such job" in seesame("jobs", "show", "6f1b7f0e-6a0e-5c39-9d0b-5ee5a3e00001", code=1).stderr

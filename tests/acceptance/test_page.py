@@ -3,7 +3,6 @@
 import base64
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +21,6 @@ from playwright.sync_api import (
     Route,
     ViewportSize,
     expect,
-    sync_playwright,
 )
 
 from seesame.application import open_application
@@ -30,17 +28,7 @@ from seesame.cli.serve import serving
 from seesame.http.server import listen
 from seesame.settings import Settings
 from seesame.spaces import Reason
-from tests.requirements import require_or_skip
 
-_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 _DESKTOP, _PHONE = (1280, 900), (360, 740)
 _REFUSED = "Failed to load resource: the server responded with a status of"
 _FALLBACK_ANSWERS = "; the built-in model answers"
@@ -53,19 +41,6 @@ class Shop(Protocol):
     url: str
     photo: Path
     photo_product_id: str
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium of this machine. It ends with the module, as its event loop must not meet other tests."""
-    names = (os.environ.get("SEESAME_TEST_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
-    path = next((found for name in names if name and (found := shutil.which(name))), None)
-    if path is None:
-        require_or_skip("chromium", "Chromium is neither on PATH nor named by SEESAME_TEST_CHROMIUM.")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import httpx2
 import psutil
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
+_SOURCE = os.pathsep.join(map(str, (_REPOSITORY / "src", _REPOSITORY)))  # of this checkout, whatever is installed
 GOLDENS = _REPOSITORY / "tests" / "goldens"
 _PATIENCE_S = 60.0
 _PAUSE_S = 0.02  # of a client, between two requests
@@ -84,7 +85,7 @@ class Process:
         self.log = folder / f"{command}-{self.port}.log"
         self._folder = folder
         self._command = [sys.executable, "-m", "tests.faults.program", command, "--port", str(self.port)]
-        self._environment = {**os.environ, "PYTHONPATH": str(_REPOSITORY), **environment}
+        self._environment = {**os.environ, "PYTHONPATH": _SOURCE, **environment}
         self._client = httpx2.Client(base_url=self.url, timeout=2, trust_env=False)
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -3,7 +3,7 @@
 Run as `python -m tests.faults.program clip`, or any other command. The environment says what is different:
 `FAULTS_PACE` is a file with the seconds that a picture takes in a run of CLIP, read again all the time;
 `FAULTS_COMPUTED` a file that gets a byte for each picture when its computation begins and one when it ends;
-`FAULTS_LEASE_S` the lease of a worker.
+`FAULTS_LEASE_S` the lease of a worker, and of an import.
 """
 
 import os
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from seesame import application, cli
 from seesame.indexing import Indexer
+from seesame.job_runner import JobRunner
 from seesame.models.clip import ClipModel
 from seesame.models.fallback import FallbackModel
 from seesame.types import Vectors
@@ -35,6 +36,7 @@ def main() -> None:
             _write_down(model, log)
     if lease_s := os.environ.get("FAULTS_LEASE_S"):
         vars(application)["Indexer"] = partial(Indexer, lease_s=float(lease_s))
+        vars(application)["JobRunner"] = partial(JobRunner, lease_s=float(lease_s))
     cli.main()
 
 

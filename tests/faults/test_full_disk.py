@@ -20,7 +20,7 @@ from seesame.db.embedded import EmbeddedPostgres
 from seesame.errors import StorageFull
 from seesame.importing import BATCH
 from seesame.records import read_records
-from tests.conftest import picture, shop_settings
+from tests.conftest import picture, served, shop_settings
 from tests.faults.conftest import Figures
 from tests.faults.processes import GOLDENS, eventually, postmaster, running
 from tests.faults.searches import Customers, searching
@@ -200,3 +200,22 @@ def test_an_import_that_finds_no_room_writes_whole_batches(
     figures.tell(f"{name}: written before", f"{products} products")
     figures.none(f"{name}: products without their picture", products - images)
     figures.none(f"{name}: files without an image", files - images)
+
+
+def test_a_file_to_import_that_finds_no_room_makes_no_job(dsn: str, tmp_path: Path, cache_dir: Path) -> None:
+    """507 and nothing left behind, however much of it had room; with room it is imported."""
+    lines = b"product_id,description\n" + b"".join(b"p%d,%b\n" % (number, b"x" * 10_000) for number in range(500))
+    with _mounted(tmp_path / "disk", 16) as disk:
+        settings = shop_settings(dsn, tmp_path, cache_dir).model_copy(update={"data_dir": disk.folder})
+        with open_application(settings) as application, served(application) as client:
+            for leave in (0, 2_000_000):
+                disk.fill(leave=leave)
+                reply = client.post("/v1/imports", content=lines, headers={"Content-Type": "text/csv"})
+                assert (reply.status_code, reply.json()["code"]) == (507, "storage_full")
+                assert list((disk.folder / "imports").iterdir()) == []
+                assert client.get("/v1/jobs").json()["total"] == 0
+                disk.clear()
+            reply = client.post("/v1/imports", content=lines, headers={"Content-Type": "text/csv"})
+            job_id = reply.json()["id"]
+            eventually(lambda: client.get(f"/v1/jobs/{job_id}").json()["status"] == "succeeded")
+            assert application.catalogue.totals()[0] == 500

@@ -113,7 +113,7 @@ def test_vectors_are_converted_while_searches_and_writes_go_on(
             with rightless.transaction() as connection:
                 # As a worker that read the space before it was converted.
                 add_images(connection, space, vector, products=[Product(f"new{number}")])
-                catalogue.delete_product(connection, f"p{1_000 + number}")
+                catalogue.delete_products(connection, [f"p{1_000 + number}"])
             added.append(vector[0])
 
     seen: list[tuple[int, int]] = []
@@ -140,7 +140,7 @@ def test_vectors_are_converted_while_searches_and_writes_go_on(
         assert search(vector).hits[0].product.product_id == f"new{number}"
         assert search(vectors[1_000 + number]).hits[0].product.product_id != f"p{1_000 + number}"
     with rightless.transaction() as connection:
-        catalogue.delete_product(connection, "p3")
+        catalogue.delete_products(connection, ["p3"])
         assert spaces.count_vectors(connection, space.space_id) == IMAGES - 1
     assert conversion.due(rightless) == []
 
@@ -168,7 +168,7 @@ def test_a_conversion_that_is_killed_goes_on_where_it_was(
     with pytest.raises(DatabaseUnavailable):
         conversion.convert(rightless, space)
     with rightless.transaction() as connection:
-        catalogue.delete_product(connection, "p9")
+        catalogue.delete_products(connection, ["p9"])
         assert _space(connection).vector_type == "real[]"
     monkeypatch.undo()
     assert conversion.convert(rightless, space)

@@ -135,7 +135,7 @@ def test_what_is_written_and_deleted_is_noticed_at_once(
     assert set(_ids(_nearest(held, bare, space, query, limit=2))) == {"slow", "quick"}
     with bare.transaction() as connection:
         for name in ("slow", "quick", before[0]):
-            catalogue.delete_product(connection, name)
+            catalogue.delete_products(connection, [name])
     page = _nearest(held, bare, space, query, limit=2)
     assert _ids(page) == before[1:3]
 

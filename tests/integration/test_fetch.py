@@ -22,11 +22,13 @@ from seesame.fetch import (
     TOO_LARGE,
     TOO_SLOW,
     UNREACHABLE,
+    Fetched,
     Fetcher,
     FetchPolicy,
     Resolver,
     is_public,
 )
+from seesame.types import Validators
 from tests.requirements import require_or_skip
 
 PICTURE = b"\xff\xd8\xff\xe0 not really a picture"
@@ -653,6 +655,57 @@ def test_a_web_page_fails(site: Site, page: bytes) -> None:
     """A web page instead of a picture is told apart by its content, whatever type it claims."""
     site.pages["/"] = ok(page, "Content-Type: image/jpeg")
     failed(site.fetcher(), site.url(), "web page")
+
+
+# What is known already
+
+
+def test_an_unchanged_picture_is_not_sent_again(site: Site) -> None:
+    """The host is asked with what it said before, and its 304 means that nothing has changed."""
+    site.pages["/"] = ok(PICTURE, 'ETag: W/"1"', "Last-Modified: Wed, 25 Nov 2026 04:00:00 GMT")
+    fetched = site.fetcher().fetch_changed(site.url())
+    assert fetched is not None
+    assert fetched.validators == Validators('W/"1"', "Wed, 25 Nov 2026 04:00:00 GMT")
+    site.pages["/"] = b'HTTP/1.1 304 Not Modified\r\nETag: W/"1"\r\n\r\n'
+    assert site.fetcher().fetch_changed(site.url(), fetched.validators) is None
+    assert 'If-None-Match: W/"1"\r\nIf-Modified-Since: Wed, 25 Nov 2026 04:00:00 GMT\r\n' in site.requests[1]
+    assert "If-" not in site.requests[0]
+    site.pages["/"] = ok(PICTURE + b"!", 'ETag: W/"2"')
+    changed = site.fetcher().fetch_changed(site.url(), fetched.validators)
+    assert changed == Fetched(PICTURE + b"!", Validators('W/"2"', None))
+
+
+def test_validators_are_of_the_url_itself(site: Site) -> None:
+    """They are not sent to where it redirects, nor kept from there; a 304 there answers nothing that was asked."""
+    known = Validators('"1"', None)
+    site.pages["/"] = moved("/there")
+    site.pages["/there"] = ok(PICTURE, 'ETag: "1"')
+    assert site.fetcher().fetch_changed(site.url(), known) == Fetched(PICTURE)
+    assert ["If-None-Match" in request for request in site.requests] == [True, False]
+    site.pages["/there"] = b"HTTP/1.1 304 Not Modified\r\n\r\n"
+    with pytest.raises(FetchFailed, match="success"):
+        site.fetcher().fetch_changed(site.url(), known)
+
+
+@pytest.mark.parametrize("value", ["", "x" * 257, "caf\u00e9", "\t"])
+def test_strange_validators_are_not_kept(site: Site, value: str) -> None:
+    """What is long, or no plain text, is neither stored nor sent back."""
+    site.pages["/"] = ok(PICTURE, f"ETag: {value}")
+    assert site.fetcher().fetch_changed(site.url()) == Fetched(PICTURE)
+
+
+def test_a_conditional_fetch_keeps_the_limits(site: Site) -> None:
+    """A body over the limit, endless headers and a stall are refused as ever, and forbidden URLs are."""
+    known = Validators('"1"', None)
+    site.pages["/large"] = ok(bytes(1001))
+    site.pages["/bomb"] = forever(site, b"HTTP/1.1 304 Not Modified\r\n", b"X-Bomb: " + b"x" * 1000 + b"\r\n")
+    site.pages["/stall"] = forever(site, b"HTTP/1.1 304 Not Modified\r\n", b"", pause_s=0.02)
+    fetcher = site.fetcher(max_bytes=1000, timeout_s=0.5)
+    for path, message in (("/large", TOO_LARGE), ("/bomb", "headers|reply, broke"), ("/stall", TOO_SLOW)):
+        with pytest.raises(FetchFailed, match=message):
+            fetcher.fetch_changed(site.url(path), known)
+    with pytest.raises(UrlNotAllowed):
+        fetcher.fetch_changed("http://127.0.0.1/", known)
 
 
 # Time

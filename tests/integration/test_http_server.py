@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from seesame.api.app import create_app
 from seesame.application import Application
 from seesame.errors import EmbedderBusy, EmbedderTimeout
 from seesame.http import problems
-from seesame.http.middleware import RequestMiddleware
+from seesame.http.middleware import BodyLimits, RequestMiddleware
 from seesame.http.protocol import ClientLimits
 from seesame.http.server import Server, listen
 
@@ -40,12 +41,14 @@ class Shop:
         self.release = threading.Event()
         app = FastAPI()
         problems.install(app)
-        app.add_middleware(RequestMiddleware, max_body_bytes=1_000_000, body_s=body_s)
+        files = {"/file": BodyLimits(2_000_000, body_s, every_bytes=1_000)}
+        app.add_middleware(RequestMiddleware, max_body_bytes=1_000_000, body_s=body_s, files=files)
         app.get("/health/ready")(self._ok)
         app.get("/health/live")(self._ok)
         app.get("/wait")(self._wait)
         app.get("/big")(self._big)
         app.post("/length")(self._length)
+        app.post("/file")(self._length)
         app.get("/fault/{name}")(self._fault)
         self.app = app
 
@@ -171,6 +174,25 @@ def test_a_body_that_does_not_come_gets_408() -> None:
         with connect(server) as client:
             client.sendall(_POST + b"Transfer-Encoding: chunked\r\n\r\n")
             assert status_of(trickle(client, b"1\r\na\r\n")) == 408
+
+
+def test_a_file_gets_more_time_as_long_as_it_comes() -> None:
+    """So much in so long: one that comes steadily may take longer than that in all, one that trickles may not."""
+    post = _POST.replace(b"length", b"file") + b"Transfer-Encoding: chunked\r\n\r\n"
+    with running(Shop(body_s=0.5).app) as server:
+        with connect(server) as client:
+            began = time.monotonic()
+            client.sendall(post)
+            while time.monotonic() < began + 0.8:
+                client.sendall(b"3e8\r\n" + bytes(1_000) + b"\r\n")
+                time.sleep(0.02)
+            client.sendall(b"0\r\n\r\n")
+            assert status_of(client.recv(1_000)) == 200
+        with connect(server) as client:
+            client.sendall(post + b"1f4\r\n" + bytes(500) + b"\r\n")
+            assert status_of(trickle(client, b"1\r\na\r\n")) == 408
+        large = exchange(server, _POST.replace(b"length", b"file") + b"Content-Length: 2000001\r\n\r\n")
+        assert status_of(large) == 413
 
 
 def test_a_body_that_goes_on_after_its_reply_ends_the_connection() -> None:

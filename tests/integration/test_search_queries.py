@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from seesame.application import Application, open_application
 from seesame.db.pool import Database
@@ -55,6 +56,20 @@ def _ask(server: httpx2.Client, *queries: dict[str, Any], **others: Any) -> dict
     return answer
 
 
+def _regions(server: httpx2.Client, photo: dict[str, Any], **others: Any) -> dict[str, Any]:
+    reply = server.post("/v1/search/regions", json=photo | others)
+    assert reply.status_code == 200, reply.text
+    answer: dict[str, Any] = reply.json()
+    return answer
+
+
+def _counted_s(server: httpx2.Client) -> dict[str, float]:
+    """The seconds of all searches so far, by what took them."""
+    families = text_string_to_metric_families(server.get("/metrics").text)
+    samples = (sample for family in families for sample in family.samples)
+    return {s.labels["stage"]: s.value for s in samples if s.name == "seesame_search_seconds_sum"}
+
+
 def _ids(answer: dict[str, Any]) -> list[str]:
     return [result["product_id"] for result in answer["results"]]
 
@@ -98,6 +113,73 @@ def test_several_regions_are_answered_in_one_request(shop: httpx2.Client) -> Non
     assert "red" not in _ids(cold["regions"][0])
     by_id = {"image": {"id": answer["image_id"]}, "regions": [RIGHT], "limit": 1}
     assert _ids(shop.post("/v1/search/regions", json=by_id).json()["regions"][0]) == ["blue"]
+
+
+def _collage(*things: tuple[str, tuple[int, int]]) -> bytes:
+    photo = Image.new("RGB", (600, 400), "gray")
+    for colour, place in things:
+        with Image.open(BytesIO(picture(colour, (160, 160)))) as thing:
+            photo.paste(thing, place)
+    out = BytesIO()
+    photo.save(out, "JPEG", quality=95)
+    return out.getvalue()
+
+
+def test_regions_that_stand_out_are_found_without_asking(shop: httpx2.Client) -> None:
+    """Each of three things on a ground is a region with what looks like it; each can be searched again by itself."""
+    places = {"blue": (30, 30), "yellow": (400, 40), "red": (220, 210)}
+    answer = _regions(shop, _photo(_collage(*places.items())), limit=1)
+    found = {_ids(region)[0]: region["region"] for region in answer["regions"]}
+    assert len(answer["regions"]) == len(found)
+    assert found == {
+        colour: pytest.approx({"x": x / 600, "y": y / 400, "width": 160 / 600, "height": 160 / 400}, abs=0.03)
+        for colour, (x, y) in places.items()
+    }
+    again = _ask(shop, {"image": {"id": answer["image_id"]}}, region=found["red"], limit=1)
+    assert again["results"] == next(r["results"] for r in answer["regions"] if r["region"] == found["red"])
+
+
+def test_a_photo_where_nothing_stands_out_is_one_region(shop: httpx2.Client) -> None:
+    """The whole photo, with what a search by it finds; a null says the same as to leave the regions out."""
+    photo = _photo(picture("green", (200, 200)))
+    (whole,) = _regions(shop, photo, regions=None)["regions"]
+    assert whole["region"] == {"x": 0, "y": 0, "width": 1, "height": 1}
+    assert whole["results"] == _ask(shop, photo, limit=5)["results"]
+
+
+def test_regions_that_stand_out_are_of_the_photo_as_it_is_shown(shop: httpx2.Client) -> None:
+    """What a camera that was held upside down sees at the left is at the right."""
+    with Image.open(BytesIO(_collage(("blue", (30, 30))))) as image:
+        exif, out = Image.Exif(), BytesIO()
+        exif[0x0112] = 3
+        image.save(out, "JPEG", quality=95, exif=exif)
+    (region,) = _regions(shop, _photo(out.getvalue()), limit=1)["regions"]
+    assert _ids(region) == ["blue"]
+    assert region["region"]["x"] == pytest.approx(1 - 190 / 600, abs=0.03)
+
+
+def test_regions_that_cannot_be_searched_are_refused(shop: httpx2.Client) -> None:
+    """With the code that any other search gives."""
+    bad: list[tuple[bytes, list[dict[str, float]] | None, int, str]] = [
+        (picture(), [], 422, "invalid_input"),
+        (picture(), [LEFT] * 6, 422, "invalid_input"),
+        (picture(), [LEFT | {"x": 0.6}], 422, "invalid_input"),
+        (picture()[:500], None, 422, "image_undecodable"),
+        (b"", None, 422, "image_undecodable"),
+        (b"%PDF-1.7", None, 415, "unsupported_format"),
+    ]
+    for image, regions, status, code in bad:
+        reply = shop.post("/v1/search/regions", json=_photo(image) | {"regions": regions})
+        assert (reply.status_code, reply.json()["code"]) == (status, code), reply.text
+
+
+def test_the_time_of_a_search_for_regions_is_counted_once(shop: httpx2.Client) -> None:
+    """All regions together took no longer than the answer, whose time they share."""
+    answer = _regions(shop, _photo(_collage(("blue", (30, 30)), ("yellow", (400, 40)), ("red", (220, 210)))))
+    assert len(answer["regions"]) == 3
+    counted_s = _counted_s(shop)
+    assert 0 < counted_s["embedding"] < counted_s["total"]
+    assert counted_s["total"] <= answer["took_ms"] / 1000 + 0.0001  # that is rounded to a tenth of a millisecond
 
 
 def test_a_photo_is_forgotten_on_request(shop: httpx2.Client) -> None:

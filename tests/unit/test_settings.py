@@ -74,6 +74,11 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp
         ("SEESAME_PRECISION", "fp8"),
         ("LOG_FORMAT", "xml"),
         ("SEESAME_ALLOWED_IMAGE_HOSTS", "http://shop/"),
+        ("SEESAME_CORS_ORIGINS", "www.shop.example"),
+        ("SEESAME_CORS_ORIGINS", "https://shop.example/"),
+        ("SEESAME_CORS_ORIGINS", "https://*.shop.example"),
+        ("SEESAME_CORS_ORIGINS", "https://shop.example,*"),
+        ("SEESAME_CORS_ORIGINS", "null"),
         ("PYTHON_IMAGE_SERVICE_URL", "localhost:8001"),
         ("PYTHON_IMAGE_SERVICE_URL", "http://localhost:8001,"),
     ],
@@ -84,6 +89,18 @@ def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, varia
     with pytest.raises(SettingsError, match=variable) as error:
         Settings.read()
     assert value in str(error.value)
+
+
+def test_origins_are_a_list_or_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Case and spaces do not count, as browsers send origins in lower case."""
+    monkeypatch.setenv("SEESAME_CORS_ORIGINS", "https://WWW.shop.example, http://localhost:8080,http://[::1]:80")
+    assert Settings.read().shared_origins == {
+        "https://www.shop.example",
+        "http://localhost:8080",
+        "http://[::1]:80",
+    }
+    monkeypatch.setenv("SEESAME_CORS_ORIGINS", "*")
+    assert Settings.read().shared_origins == {"*"}
 
 
 def test_the_password_of_a_wrong_url_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,17 +5,27 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Response
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from seesame import __version__
-from seesame.api import routes, search
+from seesame.api import failures, imports, routes, search
 from seesame.application import Application
 from seesame.http import problems
+from seesame.http.cross_origin import SharedSearch
 from seesame.http.metrics import RequestMetrics
-from seesame.http.middleware import RequestMiddleware
+from seesame.http.middleware import BodyLimits, RequestMiddleware
 
 _ENVELOPE_BYTES = 64 * 1024  # what multipart or JSON puts around a picture
+_WIDGET_HEADERS = {  # of a script that any shop loads with each of its pages
+    "Access-Control-Allow-Origin": "*",
+    "Cache-Control": "public, max-age=3600",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+_LEAST_BYTES = 256 * 1024  # of a catalogue, in each ten seconds
 
 
 class _Revalidated(StaticFiles):
@@ -33,17 +43,28 @@ def create_app(application: Application) -> FastAPI:
     app = _described()
     app.state.application = application
     problems.install(app)
-    max_upload_bytes = application.settings.max_upload_bytes
-    app.add_middleware(RequestMiddleware, max_body_bytes=max_upload_bytes * 4 // 3 + _ENVELOPE_BYTES)
+    settings = application.settings
+    files = {imports.PATH: BodyLimits(settings.max_import_bytes + _ENVELOPE_BYTES, every_bytes=_LEAST_BYTES)}
+    max_body_bytes = settings.max_upload_bytes * 4 // 3 + _ENVELOPE_BYTES
+    app.add_middleware(RequestMiddleware, max_body_bytes=max_body_bytes, files=files)
+    if origins := settings.shared_origins:
+        app.add_middleware(SharedSearch, origins=origins)
     app.add_middleware(RequestMetrics, registry=application.metrics.registry)
 
-    static = Path(str(resources.files("seesame").joinpath("web", "static")))
-    app.mount("/static", _Revalidated(directory=static), name="static")
+    folder = Path(str(resources.files("seesame").joinpath("web", "static")))
+    static = _Revalidated(directory=folder)
+    app.mount("/static", static, name="static")
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
-        return FileResponse(static / "index.html", headers={"Cache-Control": "no-cache"})
+        return FileResponse(folder / "index.html", headers={"Cache-Control": "no-cache"})
 
+    async def widget(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await static.get_response("widget.js", scope)
+        response.headers.update(_WIDGET_HEADERS)
+        await response(scope, receive, send)
+
+    app.routes.append(Route("/widget.js", GZipMiddleware(widget), methods=["GET"], include_in_schema=False))
     return app
 
 
@@ -62,6 +83,6 @@ def _described() -> FastAPI:
         responses={"4XX": problems.DESCRIBED},
     )
     # Searches first: the path of a product may hold slashes, so it would take theirs.
-    app.include_router(search.router)
-    app.include_router(routes.router)
+    for router in (search.router, routes.router, imports.router, failures.router):
+        app.include_router(router)
     return app

@@ -37,6 +37,12 @@ class _Jpeg(Response):
     media_type = "image/jpeg"
 
 
+_PICTURE_HEADERS = {
+    "Cache-Control": "public, max-age=31536000, immutable",
+    "Cross-Origin-Resource-Policy": "cross-origin",  # for the widget in a page that is isolated from other origins
+}
+
+
 @router.put("/v1/products/{product_id:path}", tags=["catalogue"], responses={201: {"model": ListingOut}})
 def put_product(app: App, product_id: str, body: ProductIn, response: Response) -> ListingOut:
     """Creates or replaces a product. Its pictures stay."""
@@ -84,7 +90,7 @@ async def add_image(app: App, product_id: str, request: Request) -> ImageOut:
 def get_picture(app: App, image_id: UUID, size: Literal["full", "thumb"] = "full") -> Response:
     """A picture as JPEG; it never changes."""
     data = app.catalogue.picture(image_id, thumbnail=size == "thumb")
-    return _Jpeg(data, headers={"Cache-Control": "public, max-age=31536000, immutable"})
+    return _Jpeg(data, headers=_PICTURE_HEADERS)
 
 
 @router.get("/v1/spaces", tags=["spaces"])

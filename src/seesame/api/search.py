@@ -90,7 +90,7 @@ def search(app: App, body: SearchIn) -> AnswerOut:
 def search_regions(app: App, body: RegionsIn) -> RegionsOut:
     """What regions of one picture look like, each for itself."""
     query = Query(parse_filter(body.filter), limit=body.limit)
-    regions = [region.region() for region in body.regions]
+    regions = [region.region() for region in body.regions] if body.regions is not None else None
     return RegionsOut.of(app.search.find_regions(body.image.subject("image"), regions, query))
 
 

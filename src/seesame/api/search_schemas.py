@@ -140,7 +140,12 @@ class RegionsIn(RequestModel):
     """A search for several regions of one picture."""
 
     image: ImageQuery
-    regions: list[RegionIn] = Field(min_length=1, max_length=MAX_REGIONS)
+    regions: list[RegionIn] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_REGIONS,
+        description="Left out: those that stand out, the first the most; the whole picture where none does.",
+    )
     filter: Filter
     limit: Limit = 5
 

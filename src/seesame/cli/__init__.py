@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from seesame import __version__
-from seesame.cli import calibrate, catalogue, database, demo, doctor, evaluate, models, serve, spaces, tune
+from seesame.cli import calibrate, catalogue, database, demo, doctor, evaluate, jobs, models, serve, spaces, tune
 from seesame.errors import SeesameError, SettingsError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("eval")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 app.add_typer(database.app, name="db")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.add_typer(spaces.app, name="spaces")
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from seesame.api.search_schemas import AnswerOut
 from seesame.application import Application, open_application
 from seesame.cli import tables
-from seesame.errors import InvalidInput, ModelError
+from seesame.errors import DeletionRefused, InvalidInput, ModelError
 from seesame.filters import parse_filter
 from seesame.images import read_file
 from seesame.importing import Summary
@@ -23,6 +23,7 @@ from seesame.logs import configure_logging
 from seesame.queries import LikeProduct, Photo, Query, Words
 from seesame.records import count_records, read_records
 from seesame.settings import Settings
+from seesame.syncing import Unnamed
 
 _err = Console(stderr=True)
 
@@ -30,6 +31,16 @@ _err = Console(stderr=True)
 def import_(
     paths: Annotated[list[Path], typer.Argument(help="Folders of pictures, .csv or .jsonl files.")],
     index_after: Annotated[bool, typer.Option("--index/--no-index", help="Embed the new pictures as well.")] = True,
+    sync: Annotated[
+        bool, typer.Option("--sync", help="Also delete the products that none of the paths names, when all were read.")
+    ] = False,
+    delete_any: Annotated[
+        bool,
+        typer.Option("--delete-any", help="Let --sync delete more than 30 %, and beside lines that cannot be read."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would happen to products. Writes nothing, fetches nothing.")
+    ] = False,
 ) -> None:
     """Bring products and their pictures into the catalogue. Running it again changes only what changed.
 
@@ -39,11 +50,17 @@ def import_(
     others are imported.
     """
     with opened() as application:
-        summary = import_paths(application, paths)
+        unnamed = Unnamed(application.catalogue.ids()) if sync else None
+        summary = import_paths(application, paths, unnamed=unnamed, dry_run=dry_run)
+        refused = _synced(application, unnamed, summary, force=delete_any, dry_run=dry_run) if unnamed else None
+        if dry_run:
+            _err.print("This would happen; nothing was written:")
         tables.import_summary(_err, summary)
-        if index_after:
+        if refused:
+            _err.print(Text(f"{refused} With --delete-any they are deleted."), soft_wrap=True)
+        if index_after and not dry_run:
             index_all(application)
-    if summary.errors:
+    if summary.errors or refused:
         raise typer.Exit(1)
 
 
@@ -103,9 +120,11 @@ def search(
             _err.print(f"{waiting:,} images are not indexed yet and cannot be found; run: seesame index")
 
 
-def import_paths(application: Application, paths: list[Path]) -> Summary:
-    """Imports paths with a progress bar."""
-    readers = [read_records(path) for path in paths]
+def import_paths(
+    application: Application, paths: list[Path], *, unnamed: Unnamed | None = None, dry_run: bool = False
+) -> Summary:
+    """Imports paths with a progress bar, or rehearses that; `unnamed` follows the records."""
+    records = itertools.chain.from_iterable([read_records(path) for path in paths])
     total = sum(count_records(path) for path in paths)
     done = 0
     with tables.bar(_err, "Importing", "products") as show:
@@ -115,7 +134,27 @@ def import_paths(application: Application, paths: list[Path]) -> Summary:
             done += count
             show(done, max(total, done))
 
-        return application.importer.run(itertools.chain.from_iterable(readers), progressed)
+        run = application.importer.rehearse if dry_run else application.importer.run
+        return run(unnamed.following(records) if unnamed else records, progressed)
+
+
+def _synced(
+    application: Application, unnamed: Unnamed, summary: Summary, *, force: bool, dry_run: bool
+) -> DeletionRefused | None:
+    """Deletes what no record named, counted into `summary`; or why it was not."""
+    try:
+        if not force:
+            unnamed.check()
+    except DeletionRefused as refused:
+        return refused
+    if dry_run:
+        summary.products_deleted = len(unnamed.product_ids)
+        return None
+    with tables.bar(_err, "Deleting", "products") as show:
+        for count in application.importer.delete(unnamed.product_ids):
+            summary.products_deleted += count
+            show(summary.products_deleted, len(unnamed.product_ids))
+    return None
 
 
 def index_all(application: Application) -> list[Progress]:

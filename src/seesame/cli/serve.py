@@ -109,11 +109,13 @@ def serving(
     def drain() -> None:  # at once, so that the indexer's last batch and the last requests end side by side
         stop.set()
         application.indexer.stop()
+        application.job_runner.stop()
 
     server = Server(app or create_app(application), listen(settings.host, settings.port), on_drain=drain)
     tasks = []
     if app is None:
         _task("reading the vectors", application.search.warm, server.fail)
+        tasks.append(_task("the imports", application.job_runner.run_forever, server.fail))
     if index:
         tasks.append(_task("the indexer", application.indexer.run_forever, server.fail))
         _task("the calibration", functools.partial(application.calibrator.run_forever, stop), server.fail)

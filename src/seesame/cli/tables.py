@@ -85,9 +85,10 @@ def import_summary(console: Console, summary: Summary) -> None:
         console.print(line, soft_wrap=True)
     if len(summary.errors) > _SHOWN_ERRORS:
         console.print(f"… and {len(summary.errors) - _SHOWN_ERRORS} more")
+    deleted = f", {summary.products_deleted} deleted" if summary.products_deleted else ""
     console.print(
         f"Products: {summary.products_created} new, {summary.products_updated} changed,"
-        f" {summary.products_unchanged} as before. Pictures: {summary.images_added} new,"
+        f" {summary.products_unchanged} as before{deleted}. Pictures: {summary.images_added} new,"
         f" {summary.images_unchanged} as before. Errors: {len(summary.errors)}.",
         highlight=False,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from seesame.db.filters import condition
 from seesame.db.pool import Connection, scalar
 from seesame.db.statements import statements
 from seesame.errors import NotFound
-from seesame.types import Clause, Place, Product, ProductImage
+from seesame.types import Clause, Place, Product, ProductImage, Validators
 
 _SQL = statements("catalogue")
 
@@ -46,14 +47,20 @@ def count_products(connection: Connection, clauses: Sequence[Clause]) -> int:
     return int(scalar(connection, _SQL["count_products"].format(condition=where), values))
 
 
+def product_ids(connection: Connection, *, before: datetime, after: str, limit: int) -> list[str]:
+    """Ids of products that were there before a moment, in order, those that follow `after`."""
+    values = {"before": before, "after": after, "limit": limit}
+    return [row[0] for row in connection.execute(_SQL["product_ids"], values).fetchall()]
+
+
 def lock_product(connection: Connection, product_id: str) -> bool:
     """Keeps others from changing a product, or adding images to it, until the transaction ends; whether it exists."""
     return scalar(connection, _SQL["lock_product"], {"product_id": product_id}) is not None
 
 
-def delete_product(connection: Connection, product_id: str) -> None:
-    """Deletes a product, its images and their vectors."""
-    connection.execute(_SQL["delete_product"], {"product_id": product_id})
+def delete_products(connection: Connection, product_ids: Sequence[str]) -> None:
+    """Deletes products, their images and their vectors."""
+    connection.execute(_SQL["delete_products"], {"product_ids": list(product_ids)})
 
 
 def images_of(connection: Connection, product_ids: Sequence[str]) -> list[ProductImage]:
@@ -84,8 +91,17 @@ def insert_images(connection: Connection, images: Sequence[ProductImage]) -> Non
 
 
 def place_images(connection: Connection, places: Sequence[Place]) -> None:
-    """Gives images that exist the source and position that they have now."""
+    """Gives images that exist the source, position and validators that they have now."""
     connection.execute(_SQL["place_images"], _places(places))
+
+
+def validated_images(
+    connection: Connection, sources: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[UUID, Validators]]:
+    """Images of the (product_id, source) pairs that came with validators."""
+    values = {"product_ids": [pair[0] for pair in sources], "sources": [pair[1] for pair in sources]}
+    rows = connection.execute(_SQL["validated_images"], values).fetchall()
+    return {(product_id, source): (image_id, Validators(*known)) for product_id, source, image_id, *known in rows}
 
 
 def replaced_images(connection: Connection, places: Sequence[Place]) -> list[ProductImage]:
@@ -132,4 +148,6 @@ def _places(places: Sequence[Place]) -> dict[str, Any]:
     return id_arrays((place.product_id, place.image_id) for place in places) | {
         "sources": [place.source for place in places],
         "positions": [place.position for place in places],
+        "etags": [place.etag for place in places],
+        "last_modifieds": [place.last_modified for place in places],
     }

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 from uuid import UUID
 
@@ -43,7 +43,7 @@ _NOT_THESE = sql.SQL("AND e.product_id <> ALL(%(exclude)s)")
 _FOLLOWING = sql.SQL("(distance, product_id) > (%(distance)s, %(product_id)s)")
 _JOIN_PRODUCTS = sql.SQL("JOIN seesame.products f USING (product_id)")
 _PRODUCT_FIELDS = [field.name for field in fields(Product)]
-_IMAGE_FIELDS = [field.name for field in fields(ProductImage)]
+_IMAGE_FIELDS = [field.name for field in fields(ProductImage) if field.default is MISSING]  # imports need the others
 
 
 def nearest(

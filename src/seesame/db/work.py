@@ -7,6 +7,7 @@ a worker that was thought dead cannot write over the one that took its place.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from threading import Event
 from typing import NamedTuple
 from uuid import UUID
@@ -30,13 +31,15 @@ _FORGOTTEN = 10_000
 
 
 class Failure(NamedTuple):
-    """An image that could not be embedded."""
+    """An image that could not be embedded. `next_try_at` is None if it was given up, or is being tried now."""
 
     product_id: str
     image_id: UUID
     space: str
     error_code: str
     attempts: int
+    given_up: bool
+    next_try_at: datetime | None
 
 
 Wait = Callable[[float, Event], None]
@@ -134,9 +137,9 @@ def release(connection: Connection, space: Space, token: UUID) -> None:
     connection.execute(_SQL["release"], {"space_id": space.space_id, "token": token})
 
 
-def retry_failed(connection: Connection) -> int:
-    """Makes every failed image due again; how many."""
-    count = connection.execute(_SQL["retry_failed"]).rowcount
+def retry_failed(connection: Connection, product_id: str | None = None) -> int:
+    """Makes every failed image due again, or those of one product; how many."""
+    count = connection.execute(_SQL["retry_failed"], {"product_id": product_id}).rowcount
     notify(connection)
     return count
 
@@ -151,7 +154,12 @@ def any_leased(connection: Connection, space_id: int) -> bool:
     return bool(scalar(connection, _SQL["any_leased"], {"space_id": space_id}))
 
 
-def list_failed(connection: Connection, *, limit: int) -> list[Failure]:
+def list_failed(connection: Connection, *, limit: int, offset: int = 0) -> list[Failure]:
     """Images that failed, with the reason."""
     with connection.cursor(row_factory=class_row(Failure)) as cursor:
-        return cursor.execute(_SQL["list_failed"], {"limit": limit}).fetchall()
+        return cursor.execute(_SQL["list_failed"], {"limit": limit, "offset": offset}).fetchall()
+
+
+def count_failed(connection: Connection) -> int:
+    """How many there are."""
+    return int(scalar(connection, _SQL["count_failed"]))

@@ -1,8 +1,12 @@
 """What every request passes: an id, the limits of its body, headers of its reply."""
 
 import asyncio
+import math
 import re
+from collections.abc import Mapping
 from contextlib import suppress
+from types import MappingProxyType
+from typing import NamedTuple
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -31,13 +35,29 @@ _HEADERS = {
 }
 
 
+class BodyLimits(NamedTuple):
+    """How large a body may be, and how long it may take: `seconds` in all, or anew for each `every_bytes` of it."""
+
+    max_bytes: int
+    seconds: float = BODY_S
+    every_bytes: float = math.inf
+
+
 class RequestMiddleware:
     """Gives the request its id, refuses a body over the limits as its bytes arrive, and new work while draining."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, body_s: float = BODY_S) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_body_bytes: int,
+        body_s: float = BODY_S,
+        files: Mapping[str, BodyLimits] = MappingProxyType({}),
+    ) -> None:
+        """`files` are paths with limits of their own."""
         self._app = app
-        self._max_body_bytes = max_body_bytes
-        self._body_s = body_s
+        self._limits = BodyLimits(max_body_bytes, body_s)
+        self._files = files
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
@@ -50,11 +70,12 @@ class RequestMiddleware:
         token = request_id.set(current)
         try:
             reply = _with_headers(send, current)
-            bounded = self._bounded(receive)
+            limits = self._files.get(scope["path"], self._limits)
+            bounded = _bounded(receive, limits)
             length = headers.get("content-length", "0")
             if headers.get("content-encoding", "identity") != "identity":
                 await problem(415, "unsupported_encoding", "Send the body unencoded.")(scope, receive, reply)
-            elif length.isdecimal() and int(length[:20]) > self._max_body_bytes:
+            elif length.isdecimal() and int(length[:20]) > limits.max_bytes:
                 await problem(413, "request_too_large", "The request is too large.")(scope, receive, reply)
             elif any(character in scope["path"] for character in "\r\n"):
                 # The router would take the id before the line's end for the whole.
@@ -85,28 +106,34 @@ class RequestMiddleware:
             reply = reply_to(error) if isinstance(error, SeesameError) else unexpected(error)
             await reply(scope, receive, send)
 
-    def _bounded(self, receive: Receive) -> Receive:
-        left = self._max_body_bytes
-        until: float | None = None
-        more = True
 
-        async def bounded() -> Message:
-            nonlocal left, until, more
-            if not more:
-                return await receive()  # nothing is due but the client's end
-            until = until or asyncio.get_running_loop().time() + self._body_s
-            try:
-                async with asyncio.timeout_at(until):
-                    message = await receive()
-            except TimeoutError:
-                raise HTTPException(408, headers={"Connection": "close"}) from None
-            left -= len(message.get("body", b""))
-            if left < 0:
-                raise HTTPException(413)
-            more = message.get("more_body", False)
-            return message
+def _bounded(receive: Receive, limits: BodyLimits) -> Receive:
+    left = limits.max_bytes
+    unpaid = limits.every_bytes
+    until: float | None = None
+    more = True
 
-        return bounded
+    async def bounded() -> Message:
+        nonlocal left, unpaid, until, more
+        if not more:
+            return await receive()  # nothing is due but the client's end
+        until = until or asyncio.get_running_loop().time() + limits.seconds
+        try:
+            async with asyncio.timeout_at(until):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, headers={"Connection": "close"}) from None
+        received = len(message.get("body", b""))
+        left -= received
+        unpaid -= received
+        if left < 0:
+            raise HTTPException(413)
+        if unpaid <= 0:
+            unpaid, until = limits.every_bytes, None
+        more = message.get("more_body", False)
+        return message
+
+    return bounded
 
 
 async def discard(receive: Receive) -> None:

@@ -22,6 +22,7 @@ STATUS: dict[type[errors.SeesameError], int] = {
     errors.UnsupportedFormat: 415,
     errors.ImageTooLarge: 413,
     errors.ImageUndecodable: 422,
+    errors.UnsupportedFile: 415,
     errors.InvalidInput: 422,
     errors.FetchFailed: 422,
     errors.UrlNotAllowed: 400,
@@ -30,6 +31,7 @@ STATUS: dict[type[errors.SeesameError], int] = {
     errors.SpaceConflict: 409,
     errors.DatabaseUnavailable: 503,
     errors.EmbedderBusy: 429,
+    errors.JobsFull: 429,
     errors.EmbedderUnavailable: 503,
     errors.StorageFull: 507,
 }
@@ -116,7 +118,7 @@ def reply_to(error: errors.SeesameError) -> JSONResponse:
     if status == 500:
         return unexpected(error)
     fields = [{"field": error.field, "message": str(error)}] if isinstance(error, errors.InvalidInput) else None
-    retry_after_s = error.retry_after_s if isinstance(error, errors.EmbedderBusy) else RETRY_AFTER_S
+    retry_after_s = error.retry_after_s if isinstance(error, errors.EmbedderBusy | errors.JobsFull) else RETRY_AFTER_S
     return problem(status, error.code, str(error), fields=fields, retry_after_s=retry_after_s)
 
 

@@ -30,8 +30,12 @@ SELECT count(*) FROM seesame.products f WHERE {condition}
 -- name: lock_product
 SELECT product_id FROM seesame.products WHERE product_id = %(product_id)s FOR UPDATE
 
--- name: delete_product
-DELETE FROM seesame.products WHERE product_id = %(product_id)s
+-- name: delete_products
+DELETE FROM seesame.products WHERE product_id = ANY(%(product_ids)s)
+
+-- name: product_ids
+SELECT product_id FROM seesame.products WHERE product_id > %(after)s AND created_at < %(before)s
+ORDER BY product_id LIMIT %(limit)s
 
 -- name: images_of
 SELECT product_id, image_id, position, source, sha256, width, height, format, bytes_ref
@@ -47,17 +51,27 @@ WHERE (product_id, image_id) IN (SELECT * FROM unnest(%(product_ids)s::text[], %
 
 -- name: insert_image
 INSERT INTO seesame.product_images
-    (product_id, image_id, position, source, sha256, width, height, format, bytes_ref, created_at)
+    (product_id, image_id, position, source, sha256, width, height, format, bytes_ref, etag, last_modified, created_at)
 VALUES (%(product_id)s, %(image_id)s, %(position)s, %(source)s, %(sha256)s, %(width)s, %(height)s, %(format)s,
-        %(bytes_ref)s, %(now)s)
+        %(bytes_ref)s, %(etag)s, %(last_modified)s, %(now)s)
 ON CONFLICT (product_id, image_id) DO NOTHING
 
 -- name: place_images
-UPDATE seesame.product_images i SET source = n.source, position = n.position
-FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[], %(sources)s::text[], %(positions)s::integer[])
-    AS n (product_id, image_id, source, position)
+UPDATE seesame.product_images i
+SET source = n.source, position = n.position, etag = n.etag, last_modified = n.last_modified
+FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[], %(sources)s::text[], %(positions)s::integer[],
+            %(etags)s::text[], %(last_modifieds)s::text[])
+    AS n (product_id, image_id, source, position, etag, last_modified)
 WHERE i.product_id = n.product_id AND i.image_id = n.image_id
-  AND (i.source, i.position) IS DISTINCT FROM (n.source, n.position)
+  AND (i.source, i.position, i.etag, i.last_modified) IS DISTINCT FROM
+      (n.source, n.position, n.etag, n.last_modified)
+
+-- name: validated_images
+SELECT i.product_id, i.source, i.image_id, i.etag, i.last_modified
+FROM seesame.product_images i
+JOIN unnest(%(product_ids)s::text[], %(sources)s::text[]) AS n (product_id, source)
+    ON i.product_id = n.product_id AND i.source = n.source
+WHERE i.etag IS NOT NULL OR i.last_modified IS NOT NULL
 
 -- name: replaced_images
 SELECT i.product_id, i.image_id, i.position, i.source, i.sha256, i.width, i.height, i.format, i.bytes_ref

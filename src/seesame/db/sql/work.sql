@@ -73,7 +73,8 @@ UPDATE seesame.image_work SET leased_until = NULL, lease_token = NULL
 WHERE space_id = %(space_id)s AND lease_token = %(token)s
 
 -- name: retry_failed
-UPDATE seesame.image_work SET attempts = 0, error_code = NULL, next_try_at = now() WHERE error_code IS NOT NULL
+UPDATE seesame.image_work SET attempts = 0, error_code = NULL, next_try_at = now()
+WHERE error_code IS NOT NULL AND (%(product_id)s::text IS NULL OR product_id = %(product_id)s)
 
 -- name: count_pending
 SELECT count(*) FROM seesame.image_work WHERE space_id = %(space_id)s AND next_try_at < 'infinity'
@@ -82,6 +83,11 @@ SELECT count(*) FROM seesame.image_work WHERE space_id = %(space_id)s AND next_t
 SELECT EXISTS (SELECT FROM seesame.image_work WHERE space_id = %(space_id)s AND leased_until IS NOT NULL)
 
 -- name: list_failed
-SELECT w.product_id, w.image_id, s.key AS space, w.error_code, w.attempts
+SELECT w.product_id, w.image_id, s.key AS space, w.error_code, w.attempts, w.next_try_at = 'infinity' AS given_up,
+       CASE WHEN isfinite(w.next_try_at) THEN w.next_try_at END AS next_try_at
 FROM seesame.image_work w JOIN seesame.spaces s USING (space_id)
-WHERE w.error_code IS NOT NULL ORDER BY w.product_id, w.image_id, w.space_id LIMIT %(limit)s
+WHERE w.error_code IS NOT NULL
+ORDER BY w.product_id, w.image_id, w.space_id LIMIT %(limit)s OFFSET %(offset)s
+
+-- name: count_failed
+SELECT count(*) FROM seesame.image_work w JOIN seesame.spaces s USING (space_id) WHERE w.error_code IS NOT NULL
