@@ -27,7 +27,7 @@ check: $(VENV)/dev.stamp ## lint, format, types and import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=clients/python/src $(BIN)/lint-imports
 
 bench: $(VENV)/dev.stamp ## measure, and print a table (PHOTOS=folder with photos.csv for the figures on real photos)
 	@SEESAME_BENCH_PHOTOS="$(PHOTOS)" $(BIN)/python -m bench $(ARGS)
