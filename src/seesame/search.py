@@ -397,17 +397,23 @@ class Search:
         first = replace(query, limit=_FUSED, offset=0, cursor=None)
         near = self._nearest(connection, aim.space, aim.vector, first, aim.not_these)
         known = {hit.product.product_id: hit for hit in (*by_words.hits, *near.hits)}  # those of vectors, where in both
-        word_ids = [hit.product.product_id for hit in by_words.hits]
-        fused = fuse(
-            [hit.product.product_id for hit in near.hits],
-            [product_id for product_id in word_ids if product_id not in aim.not_these],
-        )
+        near_ids = [hit.product.product_id for hit in near.hits]
+        fused = fuse(near_ids, self._word_ranks(connection, aim, near_ids, by_words))
         shown = [known[one.product_id] for one in fused[query.shown : query.shown + query.limit]]
         by_words_alone = [hit for hit in shown if hit.similarity is None]
         seen = {h.product.product_id: h for h in rows.compared(connection, aim.space, aim.vector, by_words_alone)}
         hits = tuple(seen.get(hit.product.product_id, hit) for hit in shown)
         exhausted = query.shown + query.limit >= len(fused)
         return Page(hits, "hybrid", exhausted, near.scanned + by_words.scanned), fused
+
+    def _word_ranks(
+        self, connection: Connection, aim: _Aim, near_ids: Sequence[str], by_words: Page
+    ) -> dict[str, float]:
+        """How well products match the words: the best, and what is near and as good as the last of those."""
+        best_ids = [hit.product.product_id for hit in by_words.hits]
+        ranks = rows.word_ranks(connection, aim.words, list({*near_ids, *best_ids}))
+        least = min((ranks[product_id] for product_id in best_ids if product_id in ranks), default=0.0)
+        return {one: rank for one, rank in ranks.items() if rank >= least and one not in aim.not_these}
 
     def _nearest(
         self, connection: Connection, space: Space, vector: Vector, query: Query, not_these: frozenset[str]
