@@ -18,6 +18,7 @@ from seesame.db.pool import Database
 from seesame.embedding.local import LocalEmbedder
 from seesame.embedding.remote import ClipService
 from seesame.errors import InvalidInput, ModelUnavailable, SettingsError, SpaceConflict
+from seesame.facets import FacetCounts
 from seesame.fetch import Fetcher, FetchPolicy
 from seesame.files import make_folder
 from seesame.importing import Importer
@@ -52,6 +53,7 @@ class Application:
     catalogue: Catalogue
     spaces: Spaces
     search: Search
+    facets: FacetCounts
     indexer: Indexer
     trials: Trials
     calibrator: Calibrator
@@ -212,6 +214,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
             catalogue=catalogue,
             spaces=spaces,
             search=search,
+            facets=FacetCounts(database),
             indexer=indexer,
             trials=trials,
             calibrator=Calibrator(database, spaces, trials),

@@ -1,136 +1,38 @@
-"""The web page in a real browser, on a real server."""
+"""The shopper's page in a real browser, on a real server: words, products, filters, and what it says."""
 
-import base64
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
+from urllib.parse import urlencode
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    Dialog,
-    Locator,
-    Page,
-    Route,
-    ViewportSize,
-    expect,
-)
+from playwright.sync_api import Page, expect
 
 from seesame.application import open_application
 from seesame.cli.serve import serving
-from seesame.http.server import listen
 from seesame.settings import Settings
 from seesame.spaces import Reason
+from seesame.web.words import REASONS
+from tests.acceptance.shopper import (
+    DEVICES,
+    REFUSED,
+    cards,
+    check,
+    chips,
+    choose,
+    heading,
+    never,
+    notice,
+    product_ids,
+    search_by_photo,
+    search_by_words,
+    settle,
+    words,
+)
+from tests.conftest import Shop
 
-_DESKTOP, _PHONE = (1280, 900), (360, 740)
-_REFUSED = "Failed to load resource: the server responded with a status of"
-_FALLBACK_ANSWERS = "; the built-in model answers"
-_MODEL = Path(__file__).parents[1] / "goldens" / "immich"
-
-
-class Shop(Protocol):
-    """A running server with a small catalogue, and a photo of one of its products."""
-
-    url: str
-    photo: Path
-    photo_product_id: str
-
-
-@pytest.fixture
-def faults() -> list[str]:
-    """What the browser complained about. A test that provokes complaints takes them out."""
-    return []
-
-
-@pytest.fixture
-def visit(browser: Browser, shop: Shop, faults: list[str]) -> Iterator[Callable[..., Page]]:
-    """Opens the page of the shop; in the end the browser must not have complained, about the policy either."""
-    contexts: list[BrowserContext] = []
-
-    def refuse(dialog: Dialog) -> None:
-        faults.append(f"dialog: {dialog.message}")
-        dialog.dismiss()
-
-    def opened(path: str = "/", *, size: tuple[int, int] = _DESKTOP, **options: Any) -> Page:
-        viewport = ViewportSize(width=size[0], height=size[1])
-        context = browser.new_context(base_url=shop.url, viewport=viewport, locale="en-GB", **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("dialog", refuse)
-        page.goto(path)
-        _settle(page)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert faults == []
-
-
-@pytest.fixture
-def page(visit: Callable[..., Page]) -> Page:
-    """The page as it opens on a desktop."""
-    return visit()
-
-
-def test_photo_finds_its_product_first(page: Page, shop: Shop) -> None:
-    """A chosen photo shows the product it was taken of first, beside the photo itself."""
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="photo").click()
-    chooser.value.set_files(shop.photo)
-
-    expect(_heading(page)).to_have_text("Looks like your photo")
-    expect(_cards(page).first.locator(".match")).to_have_text(re.compile(r"Similarity 0\.\d\d"))
-    assert _product_ids(page)[0] == shop.photo_product_id
-    expect(page.get_by_role("img", name="Your photo")).to_be_visible()
-    expect(page.locator("footer")).to_have_text(re.compile(r"\d+ results? in [\d,]+ ms · \w+ · .+@\w{8}"))
-
-
-def test_pasted_picture_is_searched(page: Page, shop: Shop) -> None:
-    """Ctrl+V with a picture in the clipboard searches with it."""
-    page.evaluate(
-        """([bytes]) => {
-            const clipboardData = new DataTransfer();
-            clipboardData.items.add(new File([Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))], "image.jpg",
-                                             { type: "image/jpeg" }));
-            document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
-        }""",
-        [base64.b64encode(shop.photo.read_bytes()).decode()],
-    )
-
-    expect(_heading(page)).to_have_text("Looks like your photo")
-    _settle(page)
-    assert _product_ids(page)[0] == shop.photo_product_id
-
-
-def test_dropped_photo_is_searched(page: Page, shop: Shop) -> None:
-    """A photo may be dropped anywhere on the page, which says so while it is dragged."""
-    dragged = page.evaluate_handle(
-        """([bytes]) => {
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))], "photo.jpg",
-                                        { type: "image/jpeg" }));
-            return transfer;
-        }""",
-        [base64.b64encode(shop.photo.read_bytes()).decode()],
-    )
-    page.dispatch_event("footer", "dragenter", {"dataTransfer": dragged})
-    expect(page.get_by_text("Drop the photo to search with it")).to_be_visible()
-    page.dispatch_event("footer", "drop", {"dataTransfer": dragged})
-
-    expect(page.get_by_text("Drop the photo to search with it")).to_be_hidden()
-    expect(_heading(page)).to_have_text("Looks like your photo")
-    _settle(page)
-    assert _product_ids(page)[0] == shop.photo_product_id
+_FIRST_LOAD_BYTES = 100_000
 
 
 def test_words_find_products_and_stand_in_the_address(page: Page, shop: Shop) -> None:
@@ -140,444 +42,328 @@ def test_words_find_products_and_stand_in_the_address(page: Page, shop: Shop) ->
     page.keyboard.type(title)
     page.keyboard.press("Enter")
 
-    expect(_heading(page)).to_have_text(f"Results for “{title}”")
-    _settle(page)
-    assert shop.photo_product_id in _product_ids(page)
+    expect(heading(page)).to_have_text(f"Results for “{title}”")
+    expect(heading(page)).to_be_focused()
+    settle(page)
+    assert shop.photo_product_id in product_ids(page)
 
     page.reload()
-    expect(_heading(page)).to_have_text(f"Results for “{title}”")
-    expect(_words(page)).to_have_value(title)
-    _settle(page)
-    assert shop.photo_product_id in _product_ids(page)
+    expect(heading(page)).to_have_text(f"Results for “{title}”")
+    expect(words(page)).to_have_value(title)
+    assert shop.photo_product_id in product_ids(page)
 
 
-def test_more_like_this_and_back(page: Page, shop: Shop) -> None:
-    """A card leads to products like it, and Back leads to the photo's results again."""
-    _search_by_photo(page, shop.photo)
-    found = _product_ids(page)
-    second = _cards(page).nth(1)
-    title = second.locator(".title").inner_text()
-    second.get_by_role("link", name="More like this").click()
+def test_no_script_is_needed_for_words_and_filters(visit: Callable[..., Page]) -> None:
+    """Without JavaScript words are searched, filters apply and go, and a product leads to others like it."""
+    page = visit(java_script_enabled=False)
+    search_by_words(page, "umbrella")
+    expect(heading(page)).to_have_text("Results for “umbrella”")
+    found = product_ids(page)
 
-    expect(_subject(page)).to_contain_text(title)
-    _settle(page)
-    assert f"similar={found[1]}" in page.url
-    assert found[1] not in _product_ids(page)
-
-    page.go_back()
-    expect(_subject(page)).to_contain_text("Your photo")
-    _settle(page)
-    assert _product_ids(page) == found
-
-
-def test_category_narrows_the_results(page: Page, shop: Shop) -> None:
-    """A category chip leaves only its products, and a second click brings back the others."""
-    _search_by_photo(page, shop.photo)
-    found = _product_ids(page)
-    chip = page.get_by_role("group", name="Category").get_by_role("button").last
-    category = chip.get_attribute("data-category") or ""
-    chip.click()
-
-    expect(chip).to_have_attribute("aria-pressed", "true")
-    _settle(page)
+    page.locator("[data-field=category] summary").click()
+    page.get_by_role("checkbox", name="umbrellas").check()
+    page.locator("[data-field=category]").get_by_role("button", name="Apply").click()
+    expect(chips(page)).to_have_text(["umbrellas×"])
     kinds = page.locator(".kind").all_inner_texts()
     assert kinds
-    assert all(kind.endswith(category) for kind in kinds)
+    assert all(kind.endswith("umbrellas") for kind in kinds)
 
-    chip.click()
-    expect(chip).to_have_attribute("aria-pressed", "false")
-    _settle(page)
-    assert _product_ids(page) == found
+    page.get_by_role("button", name="Remove umbrellas").click()
+    expect(chips(page)).to_have_count(0)
+    assert product_ids(page) == found
+
+    cards(page).first.get_by_role("button", name="More like this").click()
+    expect(chips(page)).to_contain_text(["More like"])
+    assert found[0] not in product_ids(page)
 
 
-def test_highest_price_can_leave_nothing(page: Page, shop: Shop) -> None:
+def test_no_script_is_needed_for_a_photo(visit: Callable[..., Page], shop: Shop) -> None:
+    """Without JavaScript a photo is sent by a form, and refined by words without being sent again."""
+    page = visit(java_script_enabled=False)
+    page.set_input_files("#image", shop.photo)
+    page.get_by_role("button", name="Search with this photo").click()
+    expect(heading(page)).to_have_text("Looks like your photo")
+    assert product_ids(page)[0] == shop.photo_product_id
+
+    with page.expect_request(lambda request: request.is_navigation_request()) as asked:
+        search_by_words(page, "umbrella")
+    assert len(asked.value.post_data_buffer or b"") < 2_000
+    expect(heading(page)).to_have_text("Looks like your photo, “umbrella”")
+    assert shop.photo_product_id in product_ids(page)
+
+
+def test_first_load_is_light(page: Page) -> None:
+    """The page with its styles and scripts, without pictures, is at most 100 KB; it names nobody else's files."""
+    page.reload()
+    settle(page)
+    loaded: dict[str, int] = page.evaluate(
+        """() => Object.fromEntries(["navigation", "resource"].flatMap((type) => performance.getEntriesByType(type))
+            .filter(({ initiatorType }) => ["navigation", "link", "script", "other"].includes(initiatorType))
+            .map(({ name, decodedBodySize }) => [name, decodedBodySize]))"""
+    )
+    assert len(loaded) > 10
+    assert sum(loaded.values()) <= _FIRST_LOAD_BYTES, loaded
+
+
+def test_more_and_less_like_this(page: Page) -> None:
+    """Cards bring their product in as wanted or unwanted, shown as chips that can be removed; Back takes them back."""
+    search_by_words(page, "dress")
+    expect(heading(page)).to_have_text("Results for “dress”")
+    settle(page)
+    found = product_ids(page)
+
+    cards(page).nth(1).get_by_role("button", name="More like this").click()
+    expect(chips(page)).to_have_count(1)
+    cards(page).nth(2).get_by_role("button", name="Less like this").click()
+    expect(chips(page)).to_have_text([re.compile("More like: "), re.compile("Less like: ")])
+    settle(page)
+    assert found[1] not in product_ids(page)
+    assert f"similar={found[1]}" in page.url
+    assert "less=" in page.url
+
+    chips(page).last.get_by_role("button").click()
+    expect(chips(page)).to_have_count(1)
+    page.go_back()
+    expect(chips(page)).to_have_count(2)
+    page.go_back()
+    expect(chips(page)).to_have_count(1)
+    page.go_back()
+    expect(chips(page)).to_have_count(0)
+    settle(page)
+    assert product_ids(page) == found
+
+
+def test_filters_count_and_narrow(page: Page) -> None:
+    """Several values of one field may be chosen; they stand in the address, and back and forward move among them."""
+    categories = page.locator("[data-field=category]")
+    categories.locator("summary").click()
+    boots = page.get_by_role("checkbox", name="boots")
+    count = int(categories.locator("li", has=boots).locator(".count").inner_text())
+    choose(page, "category", "boots")
+
+    expect(page.locator("#total")).to_have_text(f"{count} products")
+    expect(boots).to_be_focused()
+    expect(categories).to_have_attribute("open", "")
+    choose(page, "category", "hats")
+    assert {kind.split(" · ")[-1] for kind in page.locator(".kind").all_inner_texts()} == {"boots", "hats"}
+    assert page.url.endswith("/?category=boots&category=hats")
+
+    page.go_back()
+    expect(chips(page)).to_have_text(["boots×"])
+    page.go_forward()
+    expect(chips(page)).to_have_text(["boots×", "hats×"])
+    page.get_by_role("button", name="Remove all filters").click()
+    expect(chips(page)).to_have_count(0)
+    assert page.url.endswith("/")
+
+
+def test_attributes_of_the_catalogue_are_filters(page: Page) -> None:
+    """What many products have is offered, and the counts are of what the other filters leave."""
+    choose(page, "category", "boots")
+    color = page.locator("details[data-field='attributes.color']")
+    counts = [int(count) for count in color.locator(".options .count").all_text_contents()]
+    total = int(page.locator("#total").inner_text().split()[0])
+    assert sum(counts) == total
+
+    value = color.locator("input").first.get_attribute("value") or ""
+    choose(page, "attributes.color", value)
+    expect(page.locator("#total")).to_contain_text(f"{counts[0]} product")
+
+
+def test_highest_price_can_leave_nothing(page: Page) -> None:
     """A highest price under all prices says that nothing matches, and its removal brings products back."""
-    _search_by_photo(page, shop.photo)
-    page.get_by_label("Max price").fill("0.01")
-    page.get_by_label("Max price").press("Enter")
+    page.locator("[data-field=price] summary").click()
+    page.get_by_label("to", exact=True).fill("0.01")
+    page.get_by_label("to", exact=True).press("Tab")
 
-    expect(_notice(page)).to_contain_text("No matches")
-    expect(_cards(page)).to_have_count(0)
-
-    page.get_by_label("Max price").fill("")
-    page.get_by_label("Max price").press("Enter")
-    expect(_notice(page)).to_be_empty()
-    _settle(page)
-    assert _product_ids(page)[0] == shop.photo_product_id
+    expect(notice(page)).to_contain_text("No matches")
+    expect(cards(page)).to_have_count(0)
+    assert page.url.endswith("/?max=0.01")
+    page.get_by_role("button", name="Remove Up to 0.01").click()
+    expect(notice(page)).to_have_count(0)
+    expect(cards(page).first).to_be_visible()
 
 
-def test_show_more_goes_on_until_all_is_shown(page: Page) -> None:
-    """The button under the products brings each product once, and goes when there are no more."""
+def test_filters_close_on_escape_and_outside(page: Page) -> None:
+    """An open filter closes on Escape, which leads back to its button, and on a click elsewhere."""
+    category = page.locator("[data-field=category]")
+    category.locator("summary").click()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    expect(category).not_to_have_attribute("open", "")
+    expect(category.locator("summary")).to_be_focused()
+
+    category.locator("summary").click()
+    heading(page).click()
+    expect(category).not_to_have_attribute("open", "")
+
+
+def test_products_go_on_until_all_are_shown(page: Page) -> None:
+    """Scrolling, then the button under the products, brings each product once, and goes when there are no more."""
     total = page.request.get("/v1/stats").json()["products"]
     more = page.get_by_role("button", name="Show more")
-    while more.is_visible():
-        before = _cards(page).count()
-        more.click()
-        expect(_cards(page).nth(before)).to_be_visible()
-        _settle(page)
+    while cards(page).count() < total:
+        before = cards(page).count()
+        more.press("Enter")
+        expect(cards(page).nth(before)).to_be_visible()
+        settle(page)
 
-    shown = _product_ids(page)
+    expect(more).to_have_count(0)
+    shown = product_ids(page)
     assert len(shown) == len(set(shown)) == total
 
 
-def test_clear_leads_back_to_the_catalogue(page: Page, shop: Shop) -> None:
-    """Clearing the photo shows the catalogue again."""
-    _search_by_photo(page, shop.photo)
-    page.get_by_role("button", name="Clear").click()
-
-    expect(_heading(page)).to_have_text("From the catalogue")
-    expect(_subject(page)).to_be_hidden()
+def test_products_come_by_themselves_at_first(page: Page) -> None:
+    """Whoever scrolls down gets more products without asking."""
+    before = cards(page).count()
+    page.mouse.wheel(0, 50_000)
+    expect(cards(page).nth(before)).to_be_attached()
 
 
-def test_text_file_named_jpg_is_refused_in_words(page: Page, tmp_path: Path, faults: list[str]) -> None:
-    """A file that is no picture is explained in a live region; the next photo works."""
-    impostor = tmp_path / "photo.jpg"
-    impostor.write_text("This is not a picture.")
-    page.set_input_files("#photo", impostor)
+def test_pages_of_a_search_follow_each_other(page: Page, shop: Shop) -> None:
+    """More products that look like a photo come by the cursor of the page before, none twice."""
+    search_by_photo(page, shop.photo)
+    before = cards(page).count()
+    page.get_by_role("button", name="Show more").press("Enter")
+    expect(cards(page).nth(before)).to_be_visible()
+    settle(page)
+    shown = product_ids(page)
+    assert len(shown) == len(set(shown)) > before
 
-    expect(_notice(page)).to_contain_text("This file is not a picture")
-    expect(_notice(page)).to_have_attribute("aria-live", "assertive")
-    assert [fault for fault in faults if not fault.startswith(f"{_REFUSED} 415")] == []
+
+def test_unreachable_server_is_told_and_tried_again(page: Page, faults: list[str]) -> None:
+    """With the network down the page says so, and "Try again" goes on where it failed."""
+    page.route("**/?q=*", lambda route: route.abort())
+    search_by_words(page, "umbrella")
+    expect(notice(page)).to_contain_text("The server cannot be reached")
+    expect(heading(page)).to_have_text("From the catalogue")
+    check(page, "unreachable")
+
+    page.unroute("**/?q=*")
+    page.get_by_role("button", name="Try again").click()
+    expect(heading(page)).to_have_text("Results for “umbrella”")
+    expect(notice(page)).to_have_count(0)
+    assert [fault for fault in faults if "net::ERR_FAILED" not in fault] == []
     faults.clear()
 
 
-def test_unreachable_server_is_told_and_tried_again(page: Page, shop: Shop, faults: list[str]) -> None:
-    """With the network down the page says so, and "Try again" goes on where it failed."""
-    page.route("**/v1/search/image", lambda route: route.abort())
-    page.set_input_files("#photo", shop.photo)
-    expect(_notice(page)).to_contain_text("The server cannot be reached")
-
-    page.unroute("**/v1/search/image")
-    page.get_by_role("button", name="Try again").click()
-    expect(_notice(page)).to_be_empty()
-    _settle(page)
-    assert _product_ids(page)[0] == shop.photo_product_id
-    assert [fault for fault in faults if "net::ERR_FAILED" not in fault] == []
+def test_busy_server_is_told(page: Page, faults: list[str]) -> None:
+    """Whatever answers in the server's place, the page says what is going on."""
+    page.route("**/?q=*", lambda route: route.fulfill(status=502, body="Bad Gateway"))
+    search_by_words(page, "umbrella")
+    expect(notice(page)).to_contain_text("The server cannot answer now")
+    assert [fault for fault in faults if not fault.startswith(f"{REFUSED} 502")] == []
     faults.clear()
 
 
 def test_new_search_cancels_the_one_in_flight(page: Page, shop: Shop) -> None:
     """An answer that is overtaken by a newer search is never shown."""
-    page.route("**/v1/search", _never)
-    _words(page).fill("slow")
-    with page.expect_event("requestfailed", lambda request: request.url.endswith("/v1/search")):
-        _words(page).press("Enter")
-        expect(_heading(page)).to_have_text("Results for “slow”")
-        page.set_input_files("#photo", shop.photo)
+    page.route("**/?q=slow", never)
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/?q=slow")):
+        search_by_words(page, "slow")
+        expect(page.locator(".skeleton").first).to_be_attached()
+        expect(heading(page)).to_have_text("Searching…")
+        page.set_input_files("#image", shop.photo)
 
-    expect(_heading(page)).to_have_text("Looks like your photo")
-    _settle(page)
-    assert _product_ids(page)[0] == shop.photo_product_id
+    expect(heading(page)).to_have_text("Looks like your photo")
+    settle(page)
+    assert product_ids(page)[0] == shop.photo_product_id
 
 
-def test_script_in_a_title_is_inert(visit: Callable[..., Page]) -> None:
-    """A product's words are shown as they are and never run."""
-    attack = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+def test_script_in_a_title_is_inert(visit: Callable[..., Page], faults: list[str]) -> None:
+    """A product's words are shown as they are and never run, as results, filters and chips."""
+    attack = "\"'><img src=x onerror=alert(1)><script>alert(2)</script>"
     page = visit()
-    product = {"title": attack, "category": attack, "brand": attack, "price": 1}
+    product = {"title": attack, "category": attack, "brand": attack, "price": 1, "url": "javascript:alert(3)"}
     assert page.request.put("/v1/products/attack", data=product).ok
     try:
-        page.reload()
-        card = _cards(page).filter(has=page.locator("[data-similar=attack]"))
+        page.goto(f"/?{urlencode({'category': attack, 'similar': 'attack', 'q': attack})}")
+        expect(chips(page)).to_have_text([f"More like: {attack}×", f"{attack}×"])
+        expect(words(page)).to_have_value(attack)
+        assert [fault for fault in faults if not fault.startswith(f"{REFUSED} 404")] == []  # it has no picture
+        faults.clear()
+        page.goto(f"/?{urlencode({'category': attack})}")
+        card = page.locator("[data-product=attack]")
         expect(card.locator(".title")).to_have_text(attack)
+        expect(card.locator("a")).to_have_count(0)
         expect(card.locator(".kind")).to_have_text(f"{attack} · {attack}")
-        expect(page.locator(f"[data-category='{attack}']")).to_have_text(f"{attack} 1")
+        expect(page.locator("[data-field=category] input:checked")).to_have_value(attack)
     finally:
         assert page.request.delete("/v1/products/attack").ok
 
 
-def test_script_address_is_no_link(visit: Callable[..., Page]) -> None:
-    """Only web addresses become links."""
-
-    def answer(route: Route) -> None:
-        reply = route.fetch().json()
-        reply["products"][0]["url"] = "javascript:alert(1)"
-        reply["products"][1]["url"] = "https://shop.example/product"
-        route.fulfill(json=reply)
-
+def test_web_address_is_a_link(visit: Callable[..., Page]) -> None:
+    """A product leads to its page in the shop."""
     page = visit()
-    page.route("**/v1/products?*", answer)
-    page.reload()
-    _settle(page)
-    expect(_cards(page).nth(0).locator(".title a")).to_have_count(0)
-    expect(_cards(page).nth(1).locator(".title a")).to_have_attribute("href", "https://shop.example/product")
+    address = "https://shop.example/product?a=1&b=2"
+    assert page.request.put("/v1/products/linked", data={"title": "Linked", "url": address}).ok
+    try:
+        page.reload()
+        expect(page.get_by_role("link", name="Linked")).to_have_attribute("href", address)
+    finally:
+        assert page.request.delete("/v1/products/linked").ok
+
+
+def test_product_that_is_gone_is_told(visit: Callable[..., Page], faults: list[str]) -> None:
+    """An old address of products like one that is gone says so."""
+    page = visit("/?similar=gone")
+    expect(notice(page)).to_contain_text("There is no such product")
+    assert [fault for fault in faults if not fault.startswith(f"{REFUSED} 404")] == []
+    faults.clear()
 
 
 def test_smaller_model_is_told(page: Page, shop: Shop) -> None:
     """While CLIP is not there, the page says quietly what answered instead."""
-    _search_by_photo(page, shop.photo)
-    expect(page.locator("#banner")).to_contain_text("smaller built-in model")
+    search_by_photo(page, shop.photo)
+    expect(page.locator(".banner")).to_contain_text("smaller built-in model")
+    expect(page.locator("#facts")).to_have_text(re.compile(r"\d+ results? in [\d,]+ ms · \w+ · .+@\w{8}"))
 
 
-def test_each_reason_has_words_of_its_own(page: Page) -> None:
-    """Whatever the reason for a degraded answer, the page names it; after a full answer it says nothing."""
-    reply: dict[str, Any] = {
-        "took_ms": 1,
-        "space": "x",
-        "results": [],
-        "search": {"method": "exact", "exhausted": True},
-    }
-    page.route("**/v1/search", lambda route: route.fulfill(json=reply))
-    said = set()
-    for reason in [*get_args(Reason), None]:
-        reply["degraded_reason"] = reason
-        _words(page).fill(f"because {reason}")
-        _words(page).press("Enter")
-        expect(_heading(page)).to_contain_text(f"because {reason}")
-        _settle(page)
-        said.add(page.locator("#banner").inner_text())
-
-    assert len(said) == len(get_args(Reason)) + 1
-    assert "" in said
-    assert not any("less precise" in words for words in said)  # said of a reason that the page does not know
+def test_each_reason_has_words_of_its_own() -> None:
+    """Whatever the reason for a degraded answer, the page names it."""
+    assert set(REASONS) == set(get_args(Reason))
+    assert len(set(REASONS.values())) == len(REASONS)
 
 
-def test_state_follows_the_clip_service(visit: Callable[..., Page], settings: Settings, tmp_path: Path) -> None:
-    """The page says by itself that the service is missing, that it answers, and since when it is gone."""
-    port = _free_port()
-    changed = settings.model_copy(update={"clip_url": f"http://127.0.0.1:{port}"})
-    with open_application(changed) as application, serving(application) as server:
-        page = visit(server.url)
-        missing = re.compile(rf"^CLIP unavailable since (\d+ \w+, )?\d\d:\d\d{_FALLBACK_ANSWERS}$")
-        expect(_state(page)).to_have_text(missing)
-        with _clip_service(port, tmp_path):
-            expect(_state(page)).to_have_text("CLIP answers", timeout=60_000)
-        expect(_state(page)).to_have_text(missing, timeout=60_000)
-
-
-def test_state_says_that_the_server_is_gone_and_back(
-    visit: Callable[..., Page], settings: Settings, faults: list[str]
-) -> None:
-    """While nothing answers the page says so, and takes it back by itself."""
-    changed = settings.model_copy(update={"port": _free_port()})
-    with open_application(changed) as application, serving(application, fetch_model=False) as server:
-        page = visit(server.url)
-        expect(_state(page)).to_have_text(f"CLIP is not loaded{_FALLBACK_ANSWERS}")
-    expect(_state(page)).to_have_text("The server cannot be reached", timeout=30_000)
-    with open_application(changed) as application, serving(application, fetch_model=False):
-        expect(_state(page)).to_have_text(f"CLIP is not loaded{_FALLBACK_ANSWERS}", timeout=30_000)
-    assert [fault for fault in faults if "net::ERR_" not in fault] == []
-    faults.clear()
-
-
-@pytest.mark.parametrize(
-    ("clip", "reason", "words"),
-    [
-        ("in_process", None, "CLIP answers"),
-        ("in_process", "clip_unavailable", f"CLIP is not loaded{_FALLBACK_ANSWERS}"),
-        ("in_process", "clip_downloading", f"CLIP is being downloaded{_FALLBACK_ANSWERS}"),
-        ("available", "clip_indexing", f"CLIP is indexing the catalogue{_FALLBACK_ANSWERS}"),
-        ("available", "clip_unavailable", f"CLIP does not answer{_FALLBACK_ANSWERS}"),
-        ("starting", "clip_downloading", f"CLIP is being downloaded{_FALLBACK_ANSWERS}"),
-        ("starting", None, f"CLIP is loading{_FALLBACK_ANSWERS}"),
-        ("unknown", "clip_unavailable", f"Looking for CLIP{_FALLBACK_ANSWERS}"),
-        ("unavailable", None, f"CLIP unavailable since 1 Mar, 14:03{_FALLBACK_ANSWERS}"),
-    ],
-)
-def test_state_in_words(visit: Callable[..., Page], clip: str, reason: str | None, words: str) -> None:
-    """Each state of CLIP has its words; a service that is gone counts before what would answer if asked."""
-    page = visit(timezone_id="UTC")
-    _answer_health(page, _health(clip, reason))
-    page.reload()
-    expect(_state(page)).to_have_text(words)
-
-
-def test_state_is_announced_once_and_not_asked_for_unseen(page: Page) -> None:
-    """The same state is asked for every few seconds but not said again, and a hidden page asks for nothing."""
-    health = _health("available", None)
-    _answer_health(page, health)
-    page.clock.install()
-    page.reload()
-    expect(_state(page)).to_have_text("CLIP answers")
-    expect(page.get_by_role("status").filter(has_text="CLIP answers")).to_be_visible()
-    page.clock.pause_at(page.evaluate("Date.now() + 60_000"))
-    page.evaluate("() => { window.said = 0; new MutationObserver(() => said++).observe(state, { childList: true }) }")
-
-    for _ in range(3):
-        with page.expect_response("**/health"):
-            page.clock.run_for(5_000)
-    assert page.evaluate("said") == 0
-
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/health") else None)
-    _hide(page, True)
-    page.clock.run_for(60_000)
-    assert asked == []
-
-    health.update(_health("available", "clip_indexing"))
-    with page.expect_response("**/health"):
-        _hide(page, False)
-    expect(_state(page)).to_have_text(f"CLIP is indexing the catalogue{_FALLBACK_ANSWERS}")
-    assert page.evaluate("said") == 1
-
-
-def test_state_is_asked_for_when_an_answer_tells_otherwise(page: Page, shop: Shop) -> None:
-    """An answer from the fallback while the page says "CLIP answers" does not wait for the next look."""
-    health = _health("available", None)
-    _answer_health(page, health)
-    page.clock.install()
-    page.reload()
-    expect(_state(page)).to_have_text("CLIP answers")
-    page.clock.pause_at(page.evaluate("Date.now() + 1_000"))
-
-    health.update(_health("unavailable", "clip_unavailable"))
-    _search_by_photo(page, shop.photo)
-    expect(_state(page)).to_contain_text("CLIP unavailable")
-
-
-def test_empty_catalogue_says_how_to_fill_it(visit: Callable[..., Page]) -> None:
+def test_empty_catalogue_says_how_to_fill_it(visit: Callable[..., Page], settings: Settings) -> None:
     """A shop without products is told the command that imports them."""
-    page = visit()
-    _empty_catalogue(page)
-    expect(_notice(page)).to_contain_text("seesame import PATH")
+    with open_application(settings) as application, serving(application, fetch_model=False) as server:
+        page = visit(server.url)
+        expect(notice(page)).to_contain_text("seesame import PATH")
+        check(page, "empty")
+        page.close()  # before the server ends
 
 
-@pytest.mark.parametrize("size", [_DESKTOP, _PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", DEVICES)
 def test_everyone_can_use_it(
-    visit: Callable[..., Page], shop: Shop, scheme: str, size: tuple[int, int], tmp_path: Path, faults: list[str]
+    visit: Callable[..., Page], shop: Shop, device: dict[str, Any], tmp_path: Path, faults: list[str]
 ) -> None:
     """No state of the page breaks a rule of accessibility or is wider than the window."""
-    page = visit(size=size, color_scheme=scheme, reduced_motion="reduce")
-    _check(page, "start")
+    page = visit(**device, reduced_motion="reduce")
+    check(page, "start")
 
-    _search_by_photo(page, shop.photo)
-    _check(page, "photo")
-    page.get_by_role("group", name="Category").get_by_role("button").first.click()
-    _settle(page)
-    _check(page, "filtered")
-    _cards(page).first.get_by_role("link", name="More like this").click()
-    expect(_subject(page)).to_contain_text("Similar to")
-    _settle(page)
-    _check(page, "similar")
-    page.get_by_label("Max price").fill("0.01")
-    page.get_by_label("Max price").press("Enter")
-    expect(_notice(page)).to_contain_text("No matches")
-    _check(page, "nothing")
+    search_by_photo(page, shop.photo)
+    with page.expect_response("**/"):
+        page.get_by_role("button", name="Choose a part").click()
+    settle(page)
+    choose(page, "category", "umbrellas")
+    check(page, "a part, and a filter that is open")
+    page.keyboard.press("Escape")
+    cards(page).nth(1).get_by_role("button", name="More like this").click()
+    expect(chips(page)).to_have_count(2)
+    cards(page).nth(1).get_by_role("button", name="Less like this").click()
+    expect(chips(page)).to_have_count(3)
+    settle(page)
+    check(page, "more and less")
 
     impostor = tmp_path / "photo.jpg"
     impostor.write_text("This is not a picture.")
-    page.set_input_files("#photo", impostor)
-    expect(_notice(page)).to_contain_text("not a picture")
-    _check(page, "refused")
+    page.set_input_files("#image", impostor)
+    expect(notice(page)).to_contain_text("not a picture")
+    check(page, "refused")
     faults.clear()
 
-    page.route("**/v1/search", _never)
-    _words(page).fill("waiting")
-    _words(page).press("Enter")
+    page.route("**/?q=waiting", never)
+    search_by_words(page, "waiting")
     expect(page.locator(".skeleton").first).to_be_attached()
-    _check(page, "waiting")
-
-    _empty_catalogue(page)
-    _check(page, "empty")
-
-    health: dict[str, Any] = {}
-    _answer_health(page, health)
-    for clip, database in [("available", "ok"), ("unavailable", "ok"), ("unavailable", "down")]:
-        health.update(_health(clip, None, database=database))
-        page.reload()
-        expect(_state(page)).not_to_be_empty()
-        _settle(page)
-        _check(page, f"CLIP {clip}, database {database}")
-    expect(_state(page)).to_be_in_viewport()
-
-
-def _check(page: Page, state: str) -> None:
-    report = Axe().run(page)
-    assert report.violations_count == 0, f"{state}: {report.generate_report()}"
-    too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert too_wide == 0, f"{state}: {too_wide} pixels too wide"
-
-
-def _settle(page: Page) -> None:
-    """Waits until no search is under way."""
-    expect(page.locator("#grid")).not_to_have_attribute("aria-busy", "true")
-    expect(page.locator(".skeleton")).to_have_count(0)
-
-
-def _never(_: Route) -> None:
-    """Leaves a request without an answer."""
-
-
-def _search_by_photo(page: Page, photo: Path) -> None:
-    page.set_input_files("#photo", photo)
-    expect(_heading(page)).to_have_text("Looks like your photo")
-    _settle(page)
-
-
-def _empty_catalogue(page: Page) -> None:
-    stats = {"products": 0, "images": 0, "categories": [], "spaces": [], "answers_from": "x", "degraded_reason": None}
-    page.route("**/v1/stats", lambda route: route.fulfill(json=stats))
-    page.route("**/v1/products?*", lambda route: route.fulfill(json={"products": [], "total": 0}))
-    page.goto("/")
-    expect(_notice(page)).to_contain_text("empty")
-
-
-def _health(clip: str, reason: str | None, *, database: str = "ok") -> dict[str, Any]:
-    """What the server says of itself; a service is so since the first of March."""
-    status = "down" if database == "down" else "degraded" if reason else "ok"
-    since = None if clip == "in_process" else "2026-03-01T14:03:00Z"
-    facts = {"status": status, "database": database, "answers_from": "x", "degraded_reason": reason}
-    return facts | {"clip": {"status": clip, "since": since}}
-
-
-def _answer_health(page: Page, health: dict[str, Any]) -> None:
-    """Answers for the server from now on, with what `health` holds by then."""
-    page.route("**/health", lambda route: route.fulfill(json=health))
-
-
-def _hide(page: Page, hidden: bool) -> None:
-    """Tells the page that its tab went to the back, or came to the front."""
-    page.evaluate(
-        """(hidden) => {
-            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
-            document.dispatchEvent(new Event("visibilitychange"));
-        }""",
-        hidden,
-    )
-
-
-def _free_port() -> int:
-    """A port that was free a moment ago, for what comes and goes."""
-    with listen("127.0.0.1", 0) as listener:
-        return int(listener.getsockname()[1])
-
-
-@contextmanager
-def _clip_service(port: int, cache_dir: Path) -> Iterator[None]:
-    """`seesame clip` as a process of its own, with a tiny model."""
-    environment = os.environ | {"SEESAME_MODEL": str(_MODEL), "SEESAME_CACHE_DIR": str(cache_dir)}
-    command = [sys.executable, "-m", "seesame", "clip", "--port", str(port)]
-    with subprocess.Popen(command, env=environment) as process:
-        try:
-            yield
-        finally:
-            process.terminate()
-
-
-def _product_ids(page: Page) -> list[str]:
-    return [link.get_attribute("data-similar") or "" for link in page.locator(".similar").all()]
-
-
-def _cards(page: Page) -> Locator:
-    return page.locator(".card:not(.skeleton)")
-
-
-def _heading(page: Page) -> Locator:
-    return page.get_by_role("heading", level=2)
-
-
-def _notice(page: Page) -> Locator:
-    return page.locator("#notice")
-
-
-def _state(page: Page) -> Locator:
-    return page.locator("#state")
-
-
-def _subject(page: Page) -> Locator:
-    return page.locator("#subject")
-
-
-def _words(page: Page) -> Locator:
-    return page.get_by_role("searchbox")
+    check(page, "waiting")

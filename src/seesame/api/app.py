@@ -6,13 +6,12 @@ from typing import Any
 
 from fastapi import FastAPI, Response
 from fastapi.middleware.gzip import GZipMiddleware
-from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from seesame import __version__
-from seesame.api import failures, imports, routes, search
+from seesame.api import failures, imports, pages, routes, search
 from seesame.application import Application
 from seesame.http import problems
 from seesame.http.cross_origin import SharedSearch
@@ -51,13 +50,9 @@ def create_app(application: Application) -> FastAPI:
         app.add_middleware(SharedSearch, origins=origins)
     app.add_middleware(RequestMetrics, registry=application.metrics.registry)
 
-    folder = Path(str(resources.files("seesame").joinpath("web", "static")))
-    static = _Revalidated(directory=folder)
+    static = _Revalidated(directory=Path(str(resources.files("seesame").joinpath("web", "static"))))
     app.mount("/static", static, name="static")
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(folder / "index.html", headers={"Cache-Control": "no-cache"})
+    app.include_router(pages.router)
 
     async def widget(scope: Scope, receive: Receive, send: Send) -> None:
         response = await static.get_response("widget.js", scope)

@@ -29,9 +29,9 @@ def multipart(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def read_form(request: Request) -> AsyncIterator[FormData]:
+async def read_form(request: Request, *, max_fields: int = _MAX_FIELDS) -> AsyncIterator[FormData]:
     """The parts of a request, which are no more and no larger than any use of them needs."""
-    async with request.form(max_files=2, max_fields=_MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
+    async with request.form(max_files=2, max_fields=max_fields, max_part_size=MAX_FIELD_BYTES) as form:
         yield form
 
 

@@ -18,6 +18,8 @@ from seesame.types import Clause, Place, Product, ProductImage, Validators
 
 _SQL = statements("catalogue")
 
+_SAMPLE = 5_000  # products that tell which attributes are common
+
 
 def upsert_products(connection: Connection, products: Sequence[Product]) -> dict[str, bool]:
     """Writes products; those that differ are returned with whether they are new. Each id at most once."""
@@ -126,6 +128,13 @@ def totals(connection: Connection) -> tuple[int, int]:
 def categories(connection: Connection, *, limit: int) -> list[tuple[str, int]]:
     """Categories with how many products each has, the largest first."""
     return connection.execute(_SQL["categories"], {"limit": limit}).fetchall()
+
+
+def common_attributes(connection: Connection, *, limit: int, values: int) -> list[str]:
+    """Names of the attributes that most products have, among those with no more than so many values."""
+    products, _ = totals(connection)
+    parameters = {"percent": min(100, 100 * _SAMPLE / max(1, products)), "limit": limit, "at_most": values}
+    return [row[0] for row in connection.execute(_SQL["common_attributes"], parameters).fetchall()]
 
 
 def now(connection: Connection) -> Any:

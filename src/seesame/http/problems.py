@@ -112,9 +112,14 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(cut_off, _cut_off)
 
 
+def status_of(error: errors.SeesameError) -> int:
+    """The status of a reply that tells this error."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
 def reply_to(error: errors.SeesameError) -> JSONResponse:
     """The problem that an error of ours is."""
-    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    status = status_of(error)
     if status == 500:
         return unexpected(error)
     fields = [{"field": error.field, "message": str(error)}] if isinstance(error, errors.InvalidInput) else None

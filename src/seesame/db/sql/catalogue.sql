@@ -99,3 +99,14 @@ SELECT (SELECT count(*) FROM seesame.products) AS products, (SELECT count(*) FRO
 -- name: categories
 SELECT category, count(*) FROM seesame.products WHERE category IS NOT NULL
 GROUP BY category ORDER BY count(*) DESC, category LIMIT %(limit)s
+
+-- name: common_attributes
+-- Of a sample: fields that are on many products and have few values, so that one can choose among these.
+SELECT name FROM (
+    SELECT a.key AS name, count(*) AS products, count(DISTINCT a.value) AS different
+    FROM seesame.products f TABLESAMPLE SYSTEM (%(percent)s::real), jsonb_each(f.attributes) AS a
+    WHERE jsonb_typeof(a.value) IN ('string', 'number', 'boolean', 'array')
+    GROUP BY a.key
+) AS counted
+WHERE different BETWEEN 2 AND %(at_most)s AND 2 * different <= products
+ORDER BY products DESC, different, name LIMIT %(limit)s

@@ -1,41 +1,20 @@
-const template = document.getElementById("message").content;
-
-const WORDS_FOR_REASON = {
-  clip_unavailable: "The CLIP model was not available, so the smaller built-in model answered.",
-  clip_timeout: "The CLIP model took too long, so the smaller built-in model answered.",
-  clip_busy: "The CLIP model was busy, so the smaller built-in model answered.",
-  clip_downloading: "The CLIP model was still being downloaded, so the smaller built-in model answered.",
-  clip_indexing: "The CLIP model was still indexing, so the smaller built-in model answered.",
-  no_text_model: "No CLIP model that reads was here, so words were matched with the products’ texts.",
-};
-
-/** Say in a quiet line why an answer is less good than it could be; nothing if it is not. */
-export function explain(reason) {
-  const words = reason && (WORDS_FOR_REASON[reason] ?? "This answer is less precise than usual.");
-  const banner = document.getElementById("banner");
-  if (banner.textContent !== (words || "")) banner.textContent = words || "";
-}
-
-/**
- * Say something where the products would be.
- *
- * @param {{title: string, detail?: string, code?: string, onRetry?: () => void}} message
- */
-export function say({ title, detail = "", code = "", onRetry = null }) {
-  const element = template.cloneNode(true).firstElementChild;
-  element.querySelector(".notice-title").textContent = title;
-  const paragraph = element.querySelector(".notice-detail");
-  paragraph.textContent = detail;
-  if (code) paragraph.append(Object.assign(document.createElement("code"), { textContent: code }));
-  if (onRetry) {
-    const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Try again" });
-    button.addEventListener("click", onRetry);
-    element.append(button);
-  }
-  document.getElementById("notice").replaceChildren(element);
-}
-
-export const saySilence = () => document.getElementById("notice").replaceChildren();
-
 /** Tell those who cannot see the page. */
 export const speak = (text) => { document.getElementById("spoken").textContent = text; };
+
+/** Say, where the products would be, that no page came from the server. */
+export function unreachable({ status }, large) {
+  const notice = document.getElementById("unreachable").content.cloneNode(true);
+  const [title, detail] = wordsFor(status, large);
+  notice.querySelector(".notice-title").textContent = title;
+  notice.querySelector(".notice-detail").textContent = detail;
+  document.querySelector("#answer .notice")?.remove();
+  document.getElementById("answer").append(notice);
+  speak("");
+}
+
+/** A proxy may answer in the server's place, and a server may cut off an upload that is too large before it says so. */
+function wordsFor(status, large) {
+  if (status === 413 || (status === 0 && large)) return ["This photo is too large", "Try a smaller one."];
+  if (status === 0) return ["The server cannot be reached", "Check the connection, then try again."];
+  return ["The server cannot answer now", "Try again in a moment."];
+}

@@ -1,14 +1,18 @@
 /**
- * @param {{price: ?number, currency: ?string}} product
- * @returns {string} the price as this browser's language writes it; empty if there is none
+ * Write prices as this browser's language does.
+ *
+ * @param {ParentNode} root
  */
-export function price({ price: amount, currency }) {
-  if (amount === null || amount === undefined) return "";
-  if (!currency) return new Intl.NumberFormat().format(amount);
+export function localise(root) {
+  for (const data of root.querySelectorAll(".price data")) data.textContent = written(Number(data.value), data.dataset.currency);
+}
+
+function written(amount, currency) {
+  if (!currency) return amount.toLocaleString();
   try {
-    return new Intl.NumberFormat(undefined, { style: "currency", currency }).format(amount);
+    return amount.toLocaleString(undefined, { style: "currency", currency });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error; // not a currency code
-    return `${new Intl.NumberFormat().format(amount)} ${currency}`;
+    return `${amount.toLocaleString()} ${currency}`;
   }
 }

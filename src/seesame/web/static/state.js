@@ -1,6 +1,7 @@
-import { fetchHealth } from "./api.js";
-
 const EVERY_MS = 5000;
+const PATIENCE_MS = 8000;
+
+/** @typedef {{status: string, database: string, degraded_reason: ?string, clip: {status: string, since: ?string}}} Health */
 
 /** The line that says how the service is, asked for again and again while the page can be seen. */
 export function serviceState() {
@@ -10,7 +11,7 @@ export function serviceState() {
 
   const refresh = async () => {
     const mine = ++asked;
-    const health = await fetchHealth().catch((error) => ({ status: "unreachable", title: error.title }));
+    const health = await fetchHealth().catch(() => ({ status: "unreachable" }));
     if (mine !== asked) return; // asked again meanwhile
     clearTimeout(timer);
     if (!document.hidden) timer = setTimeout(refresh, EVERY_MS);
@@ -34,9 +35,16 @@ export function serviceState() {
   };
 }
 
-/** @param {import("./api.js").Health} health @returns {[string, string]} the level, for its colour, and the words */
-function stateOf({ status, database, title, clip, degraded_reason: reason }) {
-  if (status === "unreachable") return ["down", title];
+/** @returns {Promise<Health>} */
+async function fetchHealth() {
+  const response = await fetch("/health", { signal: AbortSignal.timeout(PATIENCE_MS) });
+  if (!response.ok) throw new Error(`status ${response.status}`);
+  return response.json();
+}
+
+/** @param {Health} health @returns {[string, string]} the level, for its colour, and the words */
+function stateOf({ status, database, clip, degraded_reason: reason }) {
+  if (status === "unreachable") return ["down", "The server cannot be reached"];
   if (database === "down") return ["down", "The database cannot be reached"];
   const trouble = troubleOf(clip, reason);
   return trouble ? ["degraded", `${trouble}; the built-in model answers`] : ["ok", "CLIP answers"];

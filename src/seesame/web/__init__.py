@@ -1,0 +1,1 @@
+"""The web pages: their templates and what they are filled with."""
