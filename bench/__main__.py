@@ -14,6 +14,7 @@ from bench import (
     duplicates,
     embedding,
     exact,
+    hybrid,
     memory,
     overload,
     photos,
@@ -32,6 +33,7 @@ BENCHES: dict[str, Callable[[Bench], Iterator[Row | Chart]]] = {
     "vectors": vectors.rows,
     "exact": exact.rows,
     "photos": photos.rows,
+    "hybrid": hybrid.rows,
     "regions": regions.rows,
     "queries": queries.rows,
     "duplicates": duplicates.rows,
@@ -49,6 +51,7 @@ benchmarks:
   vectors     recall and latency of a search among 100,000 vectors, 512 and 1280 dimensions
   exact       search without pgvector, among 10,000 and 100,000 vectors
   photos      import and index; quality (only with --photos)
+  hybrid      whether words help a damaged photo find its product (only with --photos)
   regions     the parts of a photo that stand out: which are found, at what cost, and what searching them finds
               (only with --photos)
   duplicates  precision and recall of near duplicates (only with --photos); what they

@@ -11,6 +11,7 @@ from io import BytesIO
 from pathlib import Path
 
 import httpx2
+import numpy as np
 import psycopg
 import pytest
 from PIL import Image
@@ -248,6 +249,14 @@ def picture(colour: str = "red", size: tuple[int, int] = (64, 80), *, format: st
     image.paste("white", (4, 4, 8 + spot, 9 + spot))
     out = BytesIO()
     image.save(out, format)
+    return out.getvalue()
+
+
+def patches(number: int) -> bytes:
+    """A picture of coloured squares, others for each number: models tell them apart, also damaged ones."""
+    colours = np.random.default_rng(number).integers(0, 256, (5, 5, 3), np.uint8)
+    out = BytesIO()
+    Image.fromarray(colours).resize((120, 120), Image.Resampling.NEAREST).save(out, "JPEG")
     return out.getvalue()
 
 

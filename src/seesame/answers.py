@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from seesame.calibration import Scale
 from seesame.queries import Cursor
 from seesame.spaces import Reason
-from seesame.types import Hit, Page, Region
+from seesame.types import Page, Region
 
 Facets = Mapping[str, list[tuple[str | float | bool, int]]]
 """By field its most frequent values, with how many products have them."""
@@ -32,6 +33,7 @@ class Answer:
     """A page of products, the space that they were found in, and why the answer is degraded if it is.
 
     `photo_id`: by which the photo can be searched with again. `explanations`: one for each hit, if they were asked for.
+    `scale`: by which similarities have a score; None where they have none.
     """
 
     page: Page
@@ -43,13 +45,21 @@ class Answer:
     photo_id: str | None = None
     next: Cursor | None = None
     explanations: tuple[Explanation, ...] = ()
+    scale: Scale | None = None
+
+    @property
+    def good_match(self) -> bool | None:
+        """Whether one of the hits is likely what the picture shows; None where that cannot be told."""
+        if self.scale is None:
+            return None
+        return any(hit.similarity is not None and self.scale.is_good(hit.similarity) for hit in self.page.hits)
 
 
 @dataclass(frozen=True, slots=True)
 class RegionAnswers:
     """What regions of one photo look like, all found in one space. `photo_id`: as in an answer."""
 
-    found: tuple[tuple[Region, tuple[Hit, ...]], ...]
+    found: tuple[tuple[Region, Answer], ...]
     space: str
     degraded_reason: Reason | None
     took_ms: float

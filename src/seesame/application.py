@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seesame.cache import VectorCache
+from seesame.calibrating import Calibrator
 from seesame.catalogue import Catalogue
 from seesame.clip_watch import ClipWatch
 from seesame.db.embedded import EmbeddedPostgres
@@ -37,6 +38,7 @@ from seesame.search import Search
 from seesame.settings import Settings
 from seesame.spaces import Spaces
 from seesame.statistics import Statistics
+from seesame.trials import Trials
 from seesame.types import Embedder, Space
 
 _log = logging.getLogger(__name__)
@@ -56,6 +58,8 @@ class Application:
     search: Search
     facets: FacetCounts
     indexer: Indexer
+    trials: Trials
+    calibrator: Calibrator
     importer: Importer
     duplicates: Duplicates
     jobs: Jobs
@@ -203,6 +207,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
             gauge=gauge,
         )
         indexer = Indexer(database, pictures, spaces, on_batch=metrics.indexed)
+        trials = Trials(database, pictures, search)
         metrics.watch(lambda: cache.counts, spaces.clip_is_available, indexer)
         importer = Importer(catalogue, fetcher, limits=limits)
         imports = settings.data_dir / "imports"
@@ -216,6 +221,8 @@ def open_application(settings: Settings) -> Iterator[Application]:
             search=search,
             facets=FacetCounts(database),
             indexer=indexer,
+            trials=trials,
+            calibrator=Calibrator(database, spaces, trials),
             importer=importer,
             duplicates=Duplicates(database, pictures, placeholder_products=settings.placeholder_products),
             jobs=Jobs(database, imports, on_arrival=job_runner.wake),

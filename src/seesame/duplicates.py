@@ -16,7 +16,7 @@ from seesame.catalogue import check_text
 from seesame.db import duplicates as rows
 from seesame.db import indexes, spaces
 from seesame.db.duplicates import BEGIN, Alike, Grouped, Member, PlaceholderReason, Run, Uncompared
-from seesame.db.neighbours import Neighbour, Sought, nearest, nearest_by_comparing
+from seesame.db.neighbours import Key, Neighbour, Sought, nearest, nearest_by_comparing
 from seesame.db.pool import Database
 from seesame.db.spaces import meanwhile_changed
 from seesame.errors import DatabaseError, ImageError, NotFound, SeesameError, StorageFull
@@ -28,9 +28,9 @@ from seesame.types import DuplicateKind, Fingerprint, ProductImage, Space, Vecto
 
 _log = logging.getLogger(__name__)
 
-MAX_GROUPS: Final = 100
+MAX_GROUPS: Final = 200
 MAX_OFFSET: Final = 1_000_000
-SHOWN: Final = 50
+SHOWN: Final = 20
 """Pictures of a group that are shown, at most."""
 
 _NAMESPACE = UUID("6f1b7f0e-6a0e-5c39-9d0b-5ee5a3e00002")
@@ -201,15 +201,15 @@ class Duplicates:
             limit, lanes = _EXACT_PAGE, 1  # NumPy takes all cores by itself
         else:
             limit = _PAGE
-        after, done = BEGIN, 0
-        while not stop.is_set():
+        after: Key | None = BEGIN
+        done = 0
+        while after is not None and not stop.is_set():
             with self._database.transaction(timeout_s=_LONG_S) as connection:
-                items, vectors = rows.uncompared(connection, space, after, limit=limit)
-            if not items:
-                return
-            list(pool.map(lambda part: self._alike(space, *part), _parts(items, vectors, lanes)))
-            after, done = items[-1].key, done + len(items)
-            on_progress("vectors", done, max(done, total))
+                items, vectors, after = rows.uncompared(connection, space, after, limit=limit)
+            if items:
+                list(pool.map(lambda part: self._alike(space, *part), _parts(items, vectors, lanes)))
+                done += len(items)
+                on_progress("vectors", done, max(done, total))
 
     def _space(self) -> Space:
         """The fallback space: it is always there, and its similarities mean the same everywhere."""

@@ -1,6 +1,6 @@
 """Two rankings made into one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _K = 60  # how little the very first places stand out; 60 is the value of the paper, and hardly matters
@@ -25,18 +25,28 @@ class Fused:
         return _worth(self.by_vector) + _worth(self.by_words)
 
 
-def fuse(by_vector: Sequence[str], by_words: Sequence[str]) -> list[Fused]:
+def fuse(by_vector: Sequence[str], by_words: Mapping[str, float]) -> list[Fused]:
     """Reciprocal rank fusion (Cormack, Clarke, Büttcher: SIGIR 2009): best first, and of equals the more similar.
 
-    It needs no scale that cosines and the ranks of full text have in common.
+    It needs no scale that cosines and the ranks of full text have in common. Many texts match words equally well; they
+    share a place, as an order among them would say nothing and outweigh the vectors all the same.
+
+    Args:
+        by_vector: products, best first.
+        by_words: how well each product matches, best first.
     """
     vector_places = {product_id: place for place, product_id in enumerate(by_vector, 1)}
-    word_places = {product_id: place for place, product_id in enumerate(by_words, 1)}
+    word_places = _shared_places(by_words)
     fused = [
         Fused(product_id, vector_places.get(product_id), word_places.get(product_id))
         for product_id in vector_places | word_places
     ]
     return sorted(fused, key=lambda one: -one.score)  # stable: those of the vectors come first
+
+
+def _shared_places(ranks: Mapping[str, float]) -> dict[str, int]:
+    first: dict[float, int] = {}
+    return {product_id: first.setdefault(rank, place) for place, (product_id, rank) in enumerate(ranks.items(), 1)}
 
 
 def _worth(place: int | None) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 
 from seesame.answers import Answer, Explanation, RegionAnswers
 from seesame.cache import VectorCache, photo_digest, text_digest
+from seesame.calibration import RIVAL, Calibration, Scale
 from seesame.catalogue import Catalogue
 from seesame.db import search as rows
 from seesame.db.exact import ExactVectors
@@ -80,6 +81,12 @@ class _Wanted:
         return " ".join(p.subject.text for p in self.parts if isinstance(p.subject, Words) and p.weight > 0)
 
     @property
+    def is_picture(self) -> bool:
+        """Whether it is one picture and nothing else, as calibrations are by."""
+        (first, *others) = self.parts
+        return not others and not isinstance(first.subject, Words) and not self.not_these
+
+    @property
     def not_these(self) -> frozenset[str]:
         """Products that others are to be like."""
         return frozenset(
@@ -96,6 +103,7 @@ class _Aim:
     vector: Vector | None
     words: str
     not_these: frozenset[str] = frozenset()
+    calibration: Calibration | None = None
 
 
 class Search:
@@ -174,12 +182,13 @@ class Search:
         def answers() -> list[Answer]:
             answering, vectors, _ = self._asked(lambda answering: self._embed(answering, crops))
             share_s = (time.perf_counter() - started) / len(vectors)
-            aims = [_Aim(answering.space, answering.degraded_reason, vector, "") for vector in vectors]
+            space, reason = answering.space, answering.degraded_reason
+            aims = [_Aim(space, reason, vector, "", calibration=space.calibration) for vector in vectors]
             return [self._answer(aim, query, share_s, photo_id=photo_id) for aim in aims]
 
         found = self._in_fresh_spaces(answers)
         return RegionAnswers(
-            tuple((region, answer.page.hits) for region, answer in zip(regions, found, strict=True)),
+            tuple(zip(regions, found, strict=True)),
             found[0].space,
             found[0].degraded_reason,
             (time.perf_counter() - started) * 1000,
@@ -196,7 +205,10 @@ class Search:
         Raises:
             NotFound: the picture has no vector there.
         """
-        vector = self._stored_vector(space, _Stored(product_id, image_id))
+        return self.others(space, self._stored_vector(space, _Stored(product_id, image_id)), product_id, limit=limit)
+
+    def others(self, space: Space, vector: Vector, product_id: str, *, limit: int) -> Page:
+        """Products that are nearest to a vector in one space, without a certain one."""
         with self._database.transaction() as connection, meanwhile_changed():
             return self._nearest(connection, space, vector, Query(limit=limit), frozenset({product_id}))
 
@@ -250,7 +262,8 @@ class Search:
     def _found(self, wanted: _Wanted, query: Query, started: float) -> Answer:
         space, reason, vector = self._vector(wanted)
         words = wanted.words if query.hybrid or vector is None else ""
-        aim = _Aim(space, reason, vector, words, wanted.not_these)
+        calibration = space.calibration if wanted.is_picture else None
+        aim = _Aim(space, reason, vector, words, wanted.not_these, calibration)
         return self._answer(aim, query, time.perf_counter() - started, photo_id=wanted.photo_id)
 
     def _vector(self, wanted: _Wanted) -> tuple[Space, Reason | None, Vector | None]:
@@ -343,6 +356,7 @@ class Search:
         embedded = time.perf_counter()
         with self._database.transaction() as connection, meanwhile_changed():
             page, fused = self._ranked(connection, aim, query)
+            scale = self._scale(connection, aim, query, page)
             explanations = self._explained(connection, aim, query, page, fused) if query.explain else ()
             facets = rows.facets(connection, query.facets, query.clauses, limit=_FACET_VALUES)
         self._tell(aim, query, page)
@@ -357,11 +371,20 @@ class Search:
             photo_id=photo_id,
             next=_following(page, query, aim.space),
             explanations=explanations,
+            scale=scale,
         )
         if query.min_similarity is not None:
             answer = _similar_enough(answer, query.min_similarity)
         self._on_answer(answer)
         return answer
+
+    def _scale(self, connection: Connection, aim: _Aim, query: Query, page: Page) -> Scale | None:
+        """By which the hits of a first page have scores; where that is short, it takes another look."""
+        if aim.calibration is None or query.shown:
+            return None
+        if len(page.hits) < RIVAL and not page.exhausted:
+            page, _ = self._ranked(connection, aim, replace(query, limit=RIVAL))
+        return aim.calibration.scale([hit.similarity for hit in page.hits if hit.similarity is not None])
 
     def _ranked(self, connection: Connection, aim: _Aim, query: Query) -> tuple[Page, list[Fused]]:
         """A page, and the fused ranking that it is part of; that is empty where nothing had to be fused."""
@@ -374,17 +397,23 @@ class Search:
         first = replace(query, limit=_FUSED, offset=0, cursor=None)
         near = self._nearest(connection, aim.space, aim.vector, first, aim.not_these)
         known = {hit.product.product_id: hit for hit in (*by_words.hits, *near.hits)}  # those of vectors, where in both
-        word_ids = [hit.product.product_id for hit in by_words.hits]
-        fused = fuse(
-            [hit.product.product_id for hit in near.hits],
-            [product_id for product_id in word_ids if product_id not in aim.not_these],
-        )
+        near_ids = [hit.product.product_id for hit in near.hits]
+        fused = fuse(near_ids, self._word_ranks(connection, aim, near_ids, by_words))
         shown = [known[one.product_id] for one in fused[query.shown : query.shown + query.limit]]
         by_words_alone = [hit for hit in shown if hit.similarity is None]
         seen = {h.product.product_id: h for h in rows.compared(connection, aim.space, aim.vector, by_words_alone)}
         hits = tuple(seen.get(hit.product.product_id, hit) for hit in shown)
         exhausted = query.shown + query.limit >= len(fused)
         return Page(hits, "hybrid", exhausted, near.scanned + by_words.scanned), fused
+
+    def _word_ranks(
+        self, connection: Connection, aim: _Aim, near_ids: Sequence[str], by_words: Page
+    ) -> dict[str, float]:
+        """How well products match the words: the best, and what is near and as good as the last of those."""
+        best_ids = [hit.product.product_id for hit in by_words.hits]
+        ranks = rows.word_ranks(connection, aim.words, list({*near_ids, *best_ids}))
+        least = min((ranks[product_id] for product_id in best_ids if product_id in ranks), default=0.0)
+        return {one: rank for one, rank in ranks.items() if rank >= least and one not in aim.not_these}
 
     def _nearest(
         self, connection: Connection, space: Space, vector: Vector, query: Query, not_these: frozenset[str]

@@ -207,6 +207,22 @@ class Spaces:
             f"{'Several spaces have this model' if found else 'There is no such space'}. Name one of: {keys}."
         )
 
+    def ready(self, name: str | None = None) -> tuple[Space, Embedder]:
+        """A space whose embedder is here, with that; without a name the one that answers.
+
+        Raises:
+            NotFound: there is none, or its embedder is not here.
+        """
+        if name is None:
+            answering = self.answering()
+            return answering.space, answering.embedder
+        space = self.find(name)
+        with self._lock:
+            embedder = self._embedders.get(space.key)
+        if embedder is None:
+            raise NotFound(f"The model of {space.key} is not here.")
+        return space, embedder
+
     def primary(self) -> Space:
         """The space that answers, whether or not its embedder is here: the fallback where there is no primary."""
         spaces = self.all()

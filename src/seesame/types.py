@@ -11,6 +11,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from seesame.calibration import Calibration
 from seesame.errors import ImageError, InvalidInput, ModelInvalid
 
 Vector = NDArray[np.float32]
@@ -192,6 +193,7 @@ class Space:
     `vector_type` is `halfvec` with pgvector and `real[]` without; `indexed`, whether it has an index that can be used;
     `images`, about how many vectors there were when PostgreSQL last looked, -1 where it never did.
     `source` and `precision` are the model's `Origin`, None where that is unknown. `automatic`: see `spaces`.
+    `calibration`: what its similarities mean, None while that was not measured.
     """
 
     space_id: int
@@ -208,6 +210,7 @@ class Space:
     automatic: bool
     created_at: datetime
     activated_at: datetime | None
+    calibration: Calibration | None
 
     @property
     def is_former(self) -> bool:

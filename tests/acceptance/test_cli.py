@@ -105,7 +105,8 @@ def _postmaster(shell: Shell) -> Path:
 
 @pytest.mark.parametrize("command", ["", "up", "import", "index", "search", "duplicates", "demo", "doctor",
                                      "db migrate", "db adopt", "db convert-column",
-                                     "db status", "db distribute", "tune", "models list", "models pull",
+                                     "db status", "db distribute", "tune", "calibrate", "eval",
+                                     "models list", "models pull",
                                      "models show", "spaces list", "spaces add", "spaces compare", "spaces activate",
                                      "spaces rollback", "spaces retire", "jobs list", "jobs show",
                                      "jobs cancel"])  # fmt: skip

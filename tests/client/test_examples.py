@@ -1,5 +1,6 @@
 """The examples in the client's README and in docs/clients.md do what they say."""
 
+import os
 import re
 import shlex
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
+import seesame_client
 from seesame.application import Application
 from seesame.cli.serve import serving
 from tests.conftest import picture
@@ -101,7 +103,8 @@ for content in (Path("photo.jpg").read_bytes(), b"text", None):
     reply = search_by_photo(RequestFactory().post("/", files))
     print(reply.status_code, reply.content.decode())
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    env = {**os.environ, "PYTHONPATH": str(Path(seesame_client.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     found, wrong, missing = done.stdout.splitlines()
     assert found == '200 {"product_ids": ["SKU-9"]}'

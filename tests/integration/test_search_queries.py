@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from seesame.application import Application, open_application
 from seesame.db.pool import Database
+from seesame.queries import LikeProduct, Part, Query, Words
 from seesame.settings import Settings
+from seesame.types import Product
+from tests.catalogue_rows import add_images, unit
 from tests.conftest import picture, served, shop_settings
 
 COLOURS = ["red", "green", "blue", "black", "orange", "purple", "white", "yellow"]
@@ -288,6 +292,19 @@ def test_words_and_a_photo_are_fused(shop: httpx2.Client) -> None:
     uploaded = shop.post("/v1/search/image", files={"image": picture("red")}, data={"text": "blue"}).json()
     assert _ids(uploaded) == _ids(answer)
     assert _ids(_ask(shop, photo, {"text": "nothing of this"})) == _ids(_ask(shop, photo))
+
+
+def test_words_that_match_very_many_equally_leave_the_order_to_likeness(application: Application) -> None:
+    """Also where more texts match than are ranked: those that were left out by chance are not put behind."""
+    space = application.spaces.primary()
+    vectors = unit(np.random.default_rng(5).normal(size=(260, space.dimensions)))
+    shirts = [Product(f"p{number:03}", title="A shirt") for number in range(259)]
+    with application.database.transaction() as connection:
+        add_images(connection, space, vectors, products=[*shirts, Product("p000-more", title="A hat")])
+    parts = [Part(LikeProduct("p000-more")), Part(Words("shirt"))]
+    alike, fused = (application.search.find(parts, Query(hybrid=hybrid)).page for hybrid in (False, True))
+    assert fused.method == "hybrid"
+    assert [hit.product.product_id for hit in fused.hits] == [hit.product.product_id for hit in alike.hits]
 
 
 def test_words_alone_show_their_products_pictures(shop: httpx2.Client) -> None:

@@ -136,7 +136,7 @@ def list_duplicates(
 ) -> DuplicatesOut:
     """Pictures that are the same, nearly the same or alike in different products.
 
-    They were compared beforehand, at `computed_at`; pictures deleted since are left out. A group shows 50 of its
+    They were compared beforehand, at `computed_at`; pictures deleted since are left out. A group shows 20 of its
     pictures at most.
     """
     return DuplicatesOut.of(app.duplicates.groups(kind, product_id=product_id, limit=limit, offset=offset))

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 from seesame.answers import Answer, Explanation, RegionAnswers
 from seesame.api.forms import cursor_of, decoded_of
 from seesame.api.schemas import ImageOut, Limit, Offset, ProductOut, RequestModel
+from seesame.calibration import Scale
 from seesame.filters import parse_filter
 from seesame.queries import (
     MAX_CURSOR,
@@ -30,6 +31,11 @@ from seesame.search import MAX_REGIONS
 from seesame.types import Hit, Method, Region
 
 _MAX_URL = 10_000
+_GOOD_MATCH = (
+    "Whether one of the results is likely what the picture shows: a score of 0.5 or more. False: show them as the most "
+    "similar there are, if at all. Null where nothing tells: the space is not calibrated, fewer than four products are "
+    "found, the subject is not one picture, or the page is not the first."
+)
 _EXAMPLE_FILTER = {"category": "dresses", "price": {"lte": 100}, "attributes.color": ["red", "blue"]}
 
 Filter = Annotated[dict[str, Any], Field(default={}, examples=[_EXAMPLE_FILTER])]
@@ -173,16 +179,20 @@ class ResultOut(BaseModel):
 
     product_id: str
     similarity: float | None = Field(description="Cosine, 1.0 the same picture; null where words were matched.")
+    score: float | None = Field(description="How likely it is what the picture shows, 0 to 1; null as `good_match`.")
     image: ImageOut | None = Field(description="The picture that matched best.")
     product: ProductOut
     explain: ExplanationOut | None = Field(default=None, description="If it was asked for.")
 
     @classmethod
-    def of(cls, hit: Hit, explanation: Explanation | None = None) -> Self:
+    def of(cls, hit: Hit, scale: Scale | None, explanation: Explanation | None = None) -> Self:
         """From a search."""
+        similarity = hit.similarity
+        score = None if scale is None or similarity is None else scale.score(similarity)
         return cls(
             product_id=hit.product.product_id,
-            similarity=None if hit.similarity is None else round(hit.similarity, 4),
+            similarity=None if similarity is None else round(similarity, 4),
+            score=None if score is None else round(score, 4),
             image=ImageOut.of(hit.image) if hit.image else None,
             product=ProductOut.model_validate(hit.product),
             explain=ExplanationOut.of(explanation) if explanation else None,
@@ -217,6 +227,7 @@ class AnswerOut(_FoundOut):
     query_id: str
     image_id: str | None = Field(description="By which the photo can be searched with again for 15 minutes.")
     search: MethodOut
+    good_match: bool | None = Field(description=_GOOD_MATCH)
     results: list[ResultOut]
     next: str | None = Field(description="The `cursor` of the next page; null where no more follow.")
     facets: dict[str, list[FacetOut]] = Field(
@@ -236,7 +247,11 @@ class AnswerOut(_FoundOut):
             degraded_reason=answer.degraded_reason,
             space=answer.space,
             search=MethodOut(method=page.method, exhausted=page.exhausted, scanned=page.scanned),
-            results=[ResultOut.of(*found) for found in zip(page.hits, explanations, strict=True)],
+            good_match=answer.good_match,
+            results=[
+                ResultOut.of(hit, answer.scale, explanation)
+                for hit, explanation in zip(page.hits, explanations, strict=True)
+            ],
             next=str(answer.next) if answer.next is not None else None,
             facets={
                 name: [FacetOut(value=value, count=count) for value, count in counted]
@@ -249,6 +264,7 @@ class RegionOut(BaseModel):
     """A region with what looks like it."""
 
     region: RegionIn
+    good_match: bool | None = Field(description=_GOOD_MATCH)
     results: list[ResultOut]
 
 
@@ -270,8 +286,9 @@ class RegionsOut(_FoundOut):
             regions=[
                 RegionOut(
                     region=RegionIn(x=region.x, y=region.y, width=region.width, height=region.height),
-                    results=[ResultOut.of(hit) for hit in hits],
+                    good_match=answer.good_match,
+                    results=[ResultOut.of(hit, answer.scale) for hit in answer.page.hits],
                 )
-                for region, hits in found.found
+                for region, answer in found.found
             ],
         )

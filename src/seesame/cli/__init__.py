@@ -9,7 +9,20 @@ from rich.console import Console
 from rich.text import Text
 
 from seesame import __version__
-from seesame.cli import catalogue, database, demo, doctor, duplicates, jobs, models, serve, spaces, tune
+from seesame.cli import (
+    calibrate,
+    catalogue,
+    database,
+    demo,
+    doctor,
+    duplicates,
+    evaluate,
+    jobs,
+    models,
+    serve,
+    spaces,
+    tune,
+)
 from seesame.errors import SeesameError, SettingsError
 
 app = typer.Typer(
@@ -30,6 +43,8 @@ app.command("search")(catalogue.search)
 app.command("duplicates")(duplicates.duplicates)
 app.command("demo")(demo.demo)
 app.command("tune")(tune.tune)
+app.command("calibrate")(calibrate.calibrate)
+app.command("eval")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 app.add_typer(database.app, name="db")
 app.add_typer(jobs.app, name="jobs")

@@ -49,7 +49,7 @@ def import_(
     `images`, parted by |); every other column becomes an attribute. Ends with exit code 1 if a line failed; all
     others are imported.
     """
-    with _opened() as application:
+    with opened() as application:
         unnamed = Unnamed(application.catalogue.ids()) if sync else None
         summary = import_paths(application, paths, unnamed=unnamed, dry_run=dry_run)
         refused = _synced(application, unnamed, summary, force=delete_any, dry_run=dry_run) if unnamed else None
@@ -68,7 +68,7 @@ def index(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try images that failed once more.")] = False,
 ) -> None:
     """Compute the vectors that images lack, in every space whose model is here."""
-    with _opened() as application:
+    with opened() as application:
         if retry_failed:
             _err.print(f"{application.indexer.retry_failed()} images are tried again.")
         runs = index_all(application)
@@ -101,7 +101,7 @@ def search(
         wanted["price"] = {"lte": max_price}
     query = Query(parse_filter(wanted), limit=limit)
     console = Console()
-    with _opened(to_fill=False) as application:
+    with opened(to_fill=False) as application:
         if photo is not None:
             answer = application.search.find(Photo(_read(photo, application)), query)
         elif text is not None:
@@ -174,7 +174,7 @@ def index_all(application: Application) -> list[Progress]:
 
 
 @contextmanager
-def _opened(*, to_fill: bool = True) -> Iterator[Application]:
+def opened(*, to_fill: bool = True) -> Iterator[Application]:
     """The application, with its models loaded where they are in the cache; without `to_fill` only what answers."""
     settings = Settings.read()
     configure_logging(settings.log_level, settings.log_format)

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from html import escape
 from importlib import resources
@@ -35,21 +35,38 @@ def page(comparison: Comparison, catalogue: Catalogue, on_query: Show) -> str:
         on_query(done, len(worst))
         articles.append(_article(comparison, compared, picture))
     whole = comparison.agreement()
-    return Template(resources.files("seesame.cli").joinpath("report.html").read_text(encoding="utf-8")).substitute(
-        title=escape(f"{comparison.old.key} and {comparison.new.key}"),
-        summary=(
-            f"{whole.queries} products as queries: on average {whole.overlap:.1%} of the first {comparison.k} products "
-            f"are the same, and the first one for {whole.same_first:.1%} of the queries."
+    return document(
+        f"{comparison.old.key} and {comparison.new.key}",
+        f"<p>{whole.queries} products as queries: on average {whole.overlap:.1%} of the first {comparison.k} products "
+        f"are the same, and the first one for {whole.same_first:.1%} of the queries.</p>",
+        table(
+            ("category", "queries", "overlap", "same first"),
+            [(name or "(none)", *_figures(agreement)) for name, agreement in comparison.by_category().items()],
         ),
-        categories="\n".join(_category(name, agreement) for name, agreement in comparison.by_category().items()),
-        shown=f"The {len(worst)} queries with the least overlap, the least first.",
-        queries="\n".join(articles),
+        f'<p class="note">The {len(worst)} queries with the least overlap, the least first. '
+        "Framed: found in one of the two spaces only.</p>",
+        *articles,
     )
 
 
-def _category(name: str | None, agreement: Agreement) -> str:
-    figures = f"<td>{agreement.queries}</td><td>{agreement.overlap:.3f}</td><td>{agreement.same_first:.3f}</td>"
-    return f'<tr><th scope="row">{escape(name or "(none)")}</th>{figures}</tr>'
+def document(title: str, *body: str) -> str:
+    """A page that asks for no other file. `body` is HTML."""
+    page = Template(resources.files("seesame.cli").joinpath("report.html").read_text(encoding="utf-8"))
+    return page.substitute(title=escape(title), body="\n".join(body))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose rows begin with their name."""
+    columns = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+    lines = [
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
+        for name, *cells in rows
+    ]
+    return f"<table>\n<thead><tr>{columns}</tr></thead>\n<tbody>\n{chr(10).join(lines)}\n</tbody>\n</table>"
+
+
+def _figures(agreement: Agreement) -> tuple[str, str, str]:
+    return str(agreement.queries), f"{agreement.overlap:.3f}", f"{agreement.same_first:.3f}"
 
 
 def _article(comparison: Comparison, compared: Compared, picture: Callable[[UUID], str]) -> str:

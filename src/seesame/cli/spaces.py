@@ -11,9 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from seesame.application import Application, open_application
-from seesame.cli import report, tables
+from seesame.cli import charts, report, tables
 from seesame.comparing import Agreement, Comparer, Comparison
-from seesame.errors import InvalidInput
 from seesame.indexing import Progress
 from seesame.logs import configure_logging
 from seesame.settings import Settings
@@ -200,8 +199,5 @@ def _figures(agreement: Agreement) -> list[str]:
 def _write(path: Path, compared: Comparison, application: Application) -> None:
     with tables.bar(_err, "Writing the page", "queries") as show:
         page = report.page(compared, application.catalogue, show)
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput("report", f"Cannot write {str(path)!r}: {error.strerror}.") from error
+    charts.write(path, "report", page)
     _out.print(f"The page is {path}", soft_wrap=True)

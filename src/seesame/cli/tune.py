@@ -4,11 +4,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from seesame.application import open_database
-from seesame.cli import tables
+from seesame.cli import charts, tables
 from seesame.db import recall as rows
 from seesame.db import spaces
 from seesame.db.migrate import migrate
@@ -19,7 +18,6 @@ from seesame.recall import tune as measure
 from seesame.settings import Settings
 from seesame.types import Space
 
-_BAR_WIDTH = 30
 _err = Console(stderr=True)
 
 
@@ -86,8 +84,8 @@ def _table(tuning: Tuning, space: Space, recall: float) -> Table:
             f"{point.recall:.4f}",
             f"{point.median_ms:.2f} ms",
             f"{point.p99_ms:.2f} ms",
-            _bar(point.recall - lowest, 1 - lowest, reached=point.recall >= recall),
-            _bar(point.median_ms, slowest_ms, reached=True),
+            charts.bar(point.recall - lowest, 1 - lowest, "green" if point.recall >= recall else "yellow"),
+            charts.bar(point.median_ms, slowest_ms),
         )
     return table
 
@@ -96,10 +94,3 @@ def _mark(point: Point, tuning: Tuning, space: Space) -> str:
     if point is tuning.chosen:
         return "→"
     return "now" if point.ef_search == space.ef_search else ""
-
-
-def _bar(value: float, most: float, *, reached: bool) -> ProgressBar:
-    style = "green" if reached else "yellow"
-    return ProgressBar(
-        total=max(most, 1e-9), completed=value, width=_BAR_WIDTH, complete_style=style, finished_style=style
-    )

@@ -18,7 +18,7 @@ from psycopg.rows import class_row
 
 from seesame.db.catalogue import id_arrays, insert_fingerprints
 from seesame.db.neighbours import Key
-from seesame.db.pool import Connection, Database, scalar
+from seesame.db.pool import Connection, Database, scalar, set_local
 from seesame.db.spaces import embeddings_table
 from seesame.db.statements import statements
 from seesame.db.vectors import unpack
@@ -37,9 +37,9 @@ BEGIN: Key = ("", UUID(int=0))
 class Uncompared(NamedTuple):
     """An image whose vector was not compared with the others yet."""
 
+    sha256: bytes
     product_id: str
     image_id: UUID
-    sha256: bytes
     bits: bytes
     uniform: bool
 
@@ -119,6 +119,7 @@ def count_waiting(connection: Connection) -> int:
 
 def unread(connection: Connection, after: Key, *, limit: int) -> list[WorkItem]:
     """The next images that have no fingerprint."""
+    _by_key(connection)
     return [WorkItem(*row) for row in connection.execute(_SQL["unread"], _page(after, limit)).fetchall()]
 
 
@@ -133,13 +134,21 @@ def count_uncompared(connection: Connection, space: Space) -> int:
     return int(scalar(connection, statement, {"space_id": space.space_id}))
 
 
-def uncompared(connection: Connection, space: Space, after: Key, *, limit: int) -> tuple[list[Uncompared], Vectors]:
-    """The next of them, with their vectors at unit length."""
-    statement = _SQL["uncompared"].format(embeddings=embeddings_table(space.space_id))
+def uncompared(
+    connection: Connection, space: Space, after: Key, *, limit: int
+) -> tuple[list[Uncompared], Vectors, Key | None]:
+    """Those of the next `limit` that have a vector, with these at unit length; and the last key, None at the end."""
+    _by_key(connection)
+    page = connection.execute(_SQL["uncompared"], _page(after, limit) | {"space_id": space.space_id}).fetchall()
+    statement = _SQL["vectors_of"].format(embeddings=embeddings_table(space.space_id))
     with connection.cursor(binary=True) as cursor:
-        rows = cursor.execute(statement, _page(after, limit) | {"space_id": space.space_id}).fetchall()
-    vectors = unpack("real[]", [row[-1] for row in rows], space.dimensions).astype(np.float32)
-    return [Uncompared(*row[:-1]) for row in rows], vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        rows = cursor.execute(statement, id_arrays(row[:2] for row in page)).fetchall()
+    embedded = {image_id: (sha256, vector) for image_id, sha256, vector in rows}
+    items = [Uncompared(embedded[row[1]][0], *row) for row in page if row[1] in embedded]
+    raw = [embedded[item.image_id][1] for item in items]
+    vectors = unpack("real[]", raw, space.dimensions).astype(np.float32)
+    last = page[-1][:2] if page else None
+    return items, vectors / np.linalg.norm(vectors, axis=1, keepdims=True), last
 
 
 def looks(connection: Connection, keys: Sequence[Key]) -> dict[UUID, bytes]:
@@ -243,6 +252,11 @@ def images(connection: Connection, image_ids: Sequence[UUID]) -> dict[UUID, Prod
     """Those of the images that exist."""
     with connection.cursor(row_factory=class_row(ProductImage)) as cursor:
         return {image.image_id: image for image in cursor.execute(_SQL["images"], {"image_ids": list(image_ids)})}
+
+
+def _by_key(connection: Connection) -> None:
+    """Has a page read along the key. Where much is left, PostgreSQL would join and sort all of it for each page."""
+    set_local(connection, enable_hashjoin="off", enable_sort="off")
 
 
 def _page(after: Key, limit: int) -> dict[str, Any]:

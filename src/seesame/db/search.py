@@ -8,7 +8,7 @@ from uuid import UUID
 
 import numpy as np
 from psycopg import sql
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row
 
 from seesame.db.catalogue import images_of
 from seesame.db.filters import ATTRIBUTE, condition
@@ -40,6 +40,7 @@ _IN_REACH = sql.SQL(
     " FROM {embeddings} e ORDER BY distance LIMIT %(reach)s) AS e"
 )
 _NOT_THESE = sql.SQL("AND e.product_id <> ALL(%(exclude)s)")
+_THESE = sql.SQL("f.product_id = ANY(%(product_ids)s)")
 _FOLLOWING = sql.SQL("(distance, product_id) > (%(distance)s, %(product_id)s)")
 _JOIN_PRODUCTS = sql.SQL("JOIN seesame.products f USING (product_id)")
 _PRODUCT_FIELDS = [field.name for field in fields(Product)]
@@ -94,11 +95,21 @@ def nearest(
 def fulltext(connection: Connection, text: str, clauses: Sequence[Clause], *, limit: int, offset: int = 0) -> Page:
     """Products whose texts hold the words: those with all of them first, then those with some. Without their images."""
     where, values = condition(clauses)
-    statement = _SQL["fulltext"].format(condition=where)
-    with connection.cursor(row_factory=class_row(Product)) as cursor:
-        found = cursor.execute(statement, {**values, "text": text, "limit": limit, "offset": offset}).fetchall()
-    hits = tuple(Hit(product, None, None) for product in found[:limit])
+    found = _matching(connection, text, where, {**values, "limit": limit, "offset": offset})
+    hits = tuple(Hit(_product(row), None, None) for row in found[:limit])
     return Page(hits, "fulltext", exhausted=len(found) <= limit, scanned=len(found))
+
+
+def word_ranks(connection: Connection, text: str, product_ids: Sequence[str]) -> dict[str, float]:
+    """How well the texts of some products match the words, best first; the more, the better; only those that do."""
+    values = {"product_ids": list(product_ids), "limit": len(product_ids), "offset": 0}
+    return {row["product_id"]: row["rank"] for row in _matching(connection, text, _THESE, values)}
+
+
+def _matching(connection: Connection, text: str, where: sql.Composable, values: dict[str, Any]) -> list[dict[str, Any]]:
+    statement = _SQL["fulltext"].format(condition=where)
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(statement, {**values, "text": text}).fetchall()
 
 
 def illustrated(connection: Connection, hits: Sequence[Hit]) -> tuple[Hit, ...]:
@@ -110,13 +121,17 @@ def compared(connection: Connection, space: Space, vector: Vector, hits: Sequenc
     """The same products, each with the image that is nearest to `vector`; the first where none has a vector here."""
     if not hits:
         return ()
-    product_ids = [hit.product.product_id for hit in hits]
+    return _with_best(connection, hits, similarities(connection, space, vector, [h.product.product_id for h in hits]))
+
+
+def similarities(connection: Connection, space: Space, vector: Vector, product_ids: Sequence[str]) -> dict[UUID, float]:
+    """How similar each image of some products is to `vector`; without those that have no vector here."""
     statement = _SQL["vectors_of_products"].format(embeddings=embeddings_table(space.space_id))
-    similarities: dict[UUID, float] = {}
+    found: dict[UUID, float] = {}
     for image_id, numbers in connection.execute(statement, {"product_ids": product_ids}, binary=True):
         stored = np.asarray(numbers, dtype=np.float32)
-        similarities[image_id] = _cosine(float(stored @ vector / np.linalg.norm(stored)))
-    return _with_best(connection, hits, similarities)
+        found[image_id] = _cosine(float(stored @ vector / np.linalg.norm(stored)))
+    return found
 
 
 def _with_best(connection: Connection, hits: Sequence[Hit], similarities: dict[UUID, float]) -> tuple[Hit, ...]:
@@ -261,9 +276,12 @@ class _Search:
 
 def hit(row: dict[str, Any]) -> Hit:
     """A product, its image and their `similarity` from a row that has the columns of both."""
-    product = Product(**{name: row[name] for name in _PRODUCT_FIELDS})
     image = ProductImage(**{name: row[name] for name in _IMAGE_FIELDS})
-    return Hit(product, _cosine(row["similarity"]), image)
+    return Hit(_product(row), _cosine(row["similarity"]), image)
+
+
+def _product(row: dict[str, Any]) -> Product:
+    return Product(**{name: row[name] for name in _PRODUCT_FIELDS})
 
 
 def _cosine(computed: float) -> float:

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import LiteralString
 
 from psycopg import errors, sql
-from psycopg.rows import class_row
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
+from seesame.calibration import Calibration
 from seesame.db.catalogue import now
 from seesame.db.distribution import follow
 from seesame.db.pool import LOCK_WAIT_MS, Connection, Database, patiently, pgvector_version, scalar, set_local
@@ -51,8 +54,15 @@ def meanwhile_changed() -> Iterator[None]:
 
 def list_spaces(connection: Connection) -> list[Space]:
     """All spaces, in the order in which they were made."""
-    with connection.cursor(row_factory=class_row(Space)) as cursor:
-        return cursor.execute(_SQL["list_spaces"]).fetchall()
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(_SQL["list_spaces"]).fetchall()
+    return [Space(**row | {"calibration": row["calibration"] and Calibration(**row["calibration"])}) for row in rows]
+
+
+def store_calibration(connection: Connection, space: Space, calibration: Calibration) -> None:
+    """Keeps it with the space, unless that has begun anew meanwhile."""
+    values = {"space_id": space.space_id, "created_at": space.created_at, "calibration": Jsonb(asdict(calibration))}
+    connection.execute(_SQL["store_calibration"], values)
 
 
 def register(

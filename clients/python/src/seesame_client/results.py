@@ -73,11 +73,16 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A product found. `similarity` is the cosine, 1.0 the same picture, None where words were matched."""
+    """A product found.
+
+    `similarity` is the cosine, 1.0 the same picture, None where words were matched; `score` is how likely it is what
+    the picture shows, from 0 to 1, None as `good_match`.
+    """
 
     product_id: str
     product: Product
     similarity: float | None = None
+    score: float | None = None
     image: Image | None = None
     explain: Explanation | None = None
 
@@ -105,6 +110,7 @@ class Answer:
 
     `next` is the cursor of the page behind this one, None where no more follow. `image_id` names the photo that was
     sent, for `Query.image` within a quarter of an hour. `degraded`: a smaller model or plain words answered.
+    `good_match`: whether one of the results is likely what the picture shows, None if that is unknown.
     """
 
     query_id: str
@@ -117,6 +123,7 @@ class Answer:
     took_ms: float = 0.0
     degraded: bool = False
     degraded_reason: str | None = None
+    good_match: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +132,7 @@ class RegionResults:
 
     region: Region
     results: tuple[Result, ...]
+    good_match: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

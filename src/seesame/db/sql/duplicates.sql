@@ -25,10 +25,13 @@ SELECT count(*) FROM seesame.fingerprints f JOIN {embeddings} e USING (product_i
 WHERE f.compared_in IS DISTINCT FROM %(space_id)s
 
 -- name: uncompared
-SELECT f.product_id, f.image_id, e.sha256, f.bits, f.uniform, array_send(e.image_embedding::real[])
-FROM seesame.fingerprints f JOIN {embeddings} e USING (product_id, image_id)
-WHERE (f.product_id, f.image_id) > (%(product_id)s, %(image_id)s) AND f.compared_in IS DISTINCT FROM %(space_id)s
-ORDER BY f.product_id, f.image_id LIMIT %(limit)s
+SELECT product_id, image_id, bits, uniform FROM seesame.fingerprints
+WHERE (product_id, image_id) > (%(product_id)s, %(image_id)s) AND compared_in IS DISTINCT FROM %(space_id)s
+ORDER BY product_id, image_id LIMIT %(limit)s
+
+-- name: vectors_of
+SELECT image_id, sha256, array_send(image_embedding::real[]) FROM {embeddings}
+WHERE (product_id, image_id) IN (SELECT * FROM unnest(%(product_ids)s::text[], %(image_ids)s::uuid[]))
 
 -- name: looks
 SELECT image_id, bits FROM seesame.fingerprints

@@ -42,7 +42,7 @@ WITH query AS (
     FROM seesame.products f, query WHERE f.search @@ query.any_word AND {condition}
     ORDER BY rank DESC, f.product_id LIMIT %(limit)s + 1 OFFSET %(offset)s
 )
-SELECT product_id, title, description, category, brand, price, currency, url, attributes
+SELECT product_id, title, description, category, brand, price, currency, url, attributes, rank
 FROM page ORDER BY rank DESC, product_id
 
 -- name: vectors_of_products

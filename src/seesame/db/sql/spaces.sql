@@ -3,7 +3,8 @@ SELECT s.space_id, s.key, s.dimensions, s.role, s.ef_search, format_type(a.attty
     EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
             WHERE i.indrelid = c.oid AND i.indisvalid AND m.amname = 'hnsw') AS indexed,
     c.reltuples::bigint AS images,
-    s.model, s.source, s.precision, s.automatic, s.created_at, s.activated_at
+    s.model, s.source, s.precision, s.automatic, s.created_at, s.activated_at,
+    s.calibration
 FROM seesame.spaces s
 JOIN pg_class c ON c.oid = to_regclass('seesame.embeddings_' || s.space_id)
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'image_embedding'
@@ -43,7 +44,7 @@ UPDATE {embeddings} SET written_in = pg_current_xact_id() WHERE written_in > pg_
 
 -- name: begin_anew
 UPDATE seesame.spaces SET role = %(role)s, automatic = false, created_at = %(now)s, activated_at = NULL,
-    ef_search = DEFAULT, recall = NULL, tuned_at = NULL
+    ef_search = DEFAULT, recall = NULL, tuned_at = NULL, calibration = NULL
 WHERE space_id = %(space_id)s
 
 -- name: set_origin
@@ -99,3 +100,7 @@ SELECT count(*) FROM {embeddings}
 
 -- name: table_bytes
 SELECT pg_total_relation_size(to_regclass(%(table)s))
+
+-- name: store_calibration
+UPDATE seesame.spaces SET calibration = %(calibration)s
+WHERE space_id = %(space_id)s AND created_at = %(created_at)s
