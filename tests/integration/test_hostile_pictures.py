@@ -23,6 +23,7 @@ from tests.picture_host import PictureHost, picture_host
 from tests.unit.test_images import quadrants, sidelong
 
 _ROWS = PICTURES | {"empty": (UNDECODABLE, lambda: b"")}
+Errors = list[tuple[str | None, str, str]]
 _SECRETS = ("Traceback", "Error(", "Exception", ".py", "127.0.0.1", "localhost", "PIL", "libav", "psycopg", "/tmp")
 
 
@@ -69,40 +70,25 @@ class Ways:
         self.client.delete("/v1/products/linked").raise_for_status()
         return self._told(reply)
 
-    def imported(self, data: bytes) -> tuple[int, str | None]:
-        """From a file of this machine."""
-        (self.folder / "x.jpg").write_bytes(data)
+    def imported(self, pictures: dict[str, bytes]) -> Errors:
+        """One for each product, from files of this machine."""
+        for product_id, data in pictures.items():
+            (self.folder / f"{product_id}.jpg").write_bytes(data)
         table = self.folder / "products.csv"
-        table.write_text(self._table("x.jpg"))
+        table.write_text(_table({product_id: f"{product_id}.jpg" for product_id in pictures}))
         summary = self.application.importer.run(read_records(table))
-        return self._imported([{"code": error.code, "message": error.message} for error in summary.errors])
+        return [(error.product_id, error.code, error.message) for error in summary.errors]
 
-    def sent_as_an_import(self, data: bytes) -> tuple[int, str | None]:
+    def sent_as_an_import(self, pictures: dict[str, bytes]) -> Errors:
         """From a host that is allowed."""
-        table, kind = self._table(self._hosted(data)), {"Content-Type": "text/csv"}
-        job = self.client.post("/v1/imports", content=table, headers=kind).raise_for_status().json()
-        until(lambda: self._job(job).get("ended_at"))
-        return self._imported(self._job(job)["errors"])
+        table = _table({product_id: self._hosted(data, product_id) for product_id, data in pictures.items()})
+        job = self.client.post("/v1/imports", content=table, headers={"Content-Type": "text/csv"}).json()
+        until(lambda: self._job(job)["ended_at"])
+        return [(error["product_id"], error["code"], error["message"]) for error in self._job(job)["errors"]]
 
     def _job(self, job: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = self.client.get(f"/v1/jobs/{job['id']}").raise_for_status().json()
         return found
-
-    def _table(self, place: str) -> str:
-        good = self._hosted(picture(), "good.jpg")
-        return f"product_id,image\nbefore,{good}\nodd,{place}\nafter,{good}\n"
-
-    def _imported(self, errors: list[dict[str, Any]]) -> tuple[int, str | None]:
-        """The others of its batch are there."""
-        pictures = {}
-        for product_id in ("before", "odd", "after"):
-            pictures[product_id] = self.client.get(f"/v1/products/{product_id}").json()["images"]
-            self.client.delete(f"/v1/products/{product_id}").raise_for_status()
-        assert [len(found) for found in pictures.values()] == [1, 1 - len(errors), 1]
-        if not errors:
-            return 200, None
-        assert not any(secret in errors[0]["message"] for secret in _SECRETS)
-        return 422, errors[0]["code"]
 
     def _hosted(self, data: bytes, name: str = "x.jpg") -> str:
         self.host.pictures[f"/{name}"] = data
@@ -114,6 +100,10 @@ class Ways:
         assert reply.headers["content-type"] == "application/problem+json"
         assert not any(secret in reply.text for secret in _SECRETS)
         return reply.status_code, reply.json()["code"]
+
+
+def _table(places: dict[str, str]) -> str:
+    return "\n".join(["product_id,image", *(f"{product_id},{place}" for product_id, place in places.items())])
 
 
 def _deleted_but_open() -> set[str]:
@@ -140,8 +130,6 @@ WAYS: dict[str, Callable[[Ways, bytes], tuple[int, str | None]]] = {
     "by URL": Ways.by_url,
     "added to a product": Ways.added,
     "added by URL": Ways.added_by_url,
-    "imported": Ways.imported,
-    "imported by URL": Ways.sent_as_an_import,
 }
 
 
@@ -154,12 +142,28 @@ def test_every_picture_gets_what_it_must_by_every_way(ways: Ways, name: str) -> 
         status, code = expected if isinstance(expected, tuple) else (expected, None)
         if code == "request_too_large" and "URL" in way:  # no request was too large
             status, code = 422, "fetch_failed"
-        if code == "request_too_large" and way.startswith("imported"):
-            code = "image_too_large"
-        if code is not None and way.startswith("imported"):
-            status = 422  # it is the code that is told
         assert send(ways, data) == (status, code), way
     assert ways.uploaded(picture()) == (200, None)
+
+
+@pytest.mark.parametrize(
+    ("send", "too_large"), [(Ways.imported, "image_too_large"), (Ways.sent_as_an_import, "fetch_failed")]
+)
+def test_every_picture_of_an_import_fails_alone(
+    ways: Ways, send: Callable[[Ways, dict[str, bytes]], Errors], too_large: str
+) -> None:
+    """Each by its code; the rest of the same batch is there with its pictures."""
+    rows = {f"row-{number}": row for number, row in enumerate(_ROWS.values())}
+    codes = {product_id: expected[1] for product_id, (expected, _) in rows.items() if isinstance(expected, tuple)}
+    errors = send(ways, {product_id: make() for product_id, (_, make) in rows.items()})
+    assert {product_id: code for product_id, code, _ in errors} == {
+        product_id: too_large if code == "request_too_large" else code for product_id, code in codes.items()
+    }
+    assert not any(secret in message for _, _, message in errors for secret in _SECRETS)
+    for product_id in rows:
+        images = ways.client.get(f"/v1/products/{product_id}").json()["images"]
+        assert len(images) == (product_id not in codes)
+        ways.client.delete(f"/v1/products/{product_id}").raise_for_status()
 
 
 def test_nothing_is_left_of_any_of_them(ways: Ways) -> None:
