@@ -97,6 +97,7 @@ class Settings(_Process):
     max_import_bytes: int = Field(default=100 * 1024 * 1024, ge=1024)
     exact_memory_mb: int = Field(default=1024, ge=0)
     sample_queries: bool = True
+    calibrate: bool = False
     duplicates_every_s: int = Field(default=3600, ge=0)
     placeholder_products: int = Field(default=10, ge=2, le=1_000_000)
     query_photos_mb: int = Field(default=64, ge=0)

@@ -57,7 +57,7 @@ class _Holder:
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """A data folder; no server of it outlives the test."""
-    folder = tmp_path / "it's a folder"
+    folder = tmp_path / "it's"
     yield folder
     process = _postmaster(folder)
     if process is not None:

@@ -26,8 +26,8 @@ def calibrate(
     """Measure what similarities mean in a space: from then on results have a score, and answers say if they are good.
 
     Searches by pictures of the catalogue as a phone's camera would show them, and compares how similar they are to
-    their own product and to the most similar other one. Workers and `seesame up` do so by themselves when a space is
-    complete, and again when the catalogue has become half as large again, or shrunk as much.
+    their own product and to the most similar other one. With SEESAME_CALIBRATE=true, workers and `seesame up` do so by
+    themselves when a space is complete, and again when the catalogue has become half as large again, or shrunk as much.
     """
     with opened() as application:
         chosen, embedder = application.spaces.ready(space)

@@ -120,7 +120,8 @@ def serving(
         tasks.append(_task("the indexer", application.indexer.run_forever, server.fail))
         look = functools.partial(application.duplicates.keep, stop, every_s=settings.duplicates_every_s)
         tasks.append(_task("the search for duplicates", look, server.fail))
-        _task("the calibration", functools.partial(application.calibrator.run_forever, stop), server.fail)
+        if settings.calibrate:
+            _task("the calibration", functools.partial(application.calibrator.run_forever, stop), server.fail)
     if fetch_model:
         for keep in application.keepers():
             _task("the link to CLIP", functools.partial(keep, stop), server.fail)
