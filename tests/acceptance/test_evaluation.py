@@ -46,7 +46,7 @@ def test_a_change_is_measured_before_and_after(sample: Application, tmp_path: Pa
     assert "20 photos" in _run(sample, "calibrate")
     assert sample.spaces.primary().calibration is not None
     shown = _run(sample, "eval", "--sample", "3", "--against", str(before), "--report", str(page))
-    for expected in ("R@10", "background", "drawn", "have a good match in", "Compared with", "+0.000"):
+    for expected in ("R@10", "background", "drawn", "have a good match in", "+0.000 (+0.000 to +0.000)"):
         assert expected in shown
     html = page.read_text()
     assert html.count("<rect") == 8

@@ -14,7 +14,6 @@ from seesame.errors import InvalidInput
 from seesame.evaluating import MEASURES, Difference, Evaluation, Outcome, difference, figures
 from seesame.evaluating import evaluate as measured
 
-_out = Console()
 _err = Console(stderr=True)
 
 
@@ -38,25 +37,26 @@ def evaluate(
         chosen, embedder = application.spaces.ready(space)
         with tables.bar(_err, "Searching", "pictures") as show:
             found = measured(application.trials, chosen, embedder, sample=sample, seed=seed, on_tried=show)
-    _print(found, before)
+    console = Console()
+    _print(console, found, before)
     if save is not None:
         charts.write(save, "save", found.to_json())
-        _out.print(f"The outcomes are in {save}", soft_wrap=True)
+        console.print(f"The outcomes are in {save}", soft_wrap=True)
     if report is not None:
         charts.write(report, "report", charts.evaluation_page(found, before))
-        _out.print(f"The page is {report}", soft_wrap=True)
+        console.print(f"The page is {report}", soft_wrap=True)
 
 
-def _print(found: Evaluation, before: Evaluation | None) -> None:
-    _out.print(charts.evaluation_title(found), soft_wrap=True, highlight=False)
+def _print(console: Console, found: Evaluation, before: Evaluation | None) -> None:
+    console.print(charts.evaluation_title(found), soft_wrap=True, highlight=False)
     kinds = found.by_kind()
-    _out.print(_table("photo", kinds))
-    _out.print(_table("category, by camera", found.by_category()))
-    _out.print(charts.good_matches(found), soft_wrap=True, highlight=False)
+    console.print(_table("photo", kinds))
+    console.print(_table("category, by camera", found.by_category()))
+    console.print(charts.good_matches(found), soft_wrap=True, highlight=False)
     if before is not None:
         earlier = before.by_kind()
-        _out.print(f"\nCompared with {before.space}, with intervals of 95 %", soft_wrap=True, highlight=False)
-        _out.print(_differences({k: difference(outcomes, earlier.get(k, ())) for k, outcomes in kinds.items()}))
+        console.print(f"\nCompared with {before.space}, with intervals of 95 %", soft_wrap=True, highlight=False)
+        console.print(_differences({k: difference(outcomes, earlier.get(k, ())) for k, outcomes in kinds.items()}))
 
 
 def _table(what: str, groups: dict[str, tuple[Outcome, ...]]) -> Table:
