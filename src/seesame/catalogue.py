@@ -117,11 +117,7 @@ class Catalogue:
             total = rows.count_products(connection, clauses)
             page = found[:limit]
             images = rows.images_of(connection, [product.product_id for product, _ in page])
-        of_product: dict[str, list[ProductImage]] = {}
-        for image in images:
-            of_product.setdefault(image.product_id, []).append(image)
-        listings = [Listing(product, tuple(of_product.get(product.product_id, ()))) for product, _ in page]
-        return listings, total, page[-1][1] if len(found) > limit else None
+        return listings_of([product for product, _ in page], images), total, page[-1][1] if len(found) > limit else None
 
     def delete(self, product_id: str) -> None:
         """Deletes a product with all that belongs to it.
@@ -328,6 +324,14 @@ class Catalogue:
         """Deletes the files of images that are not, or no longer, in the catalogue."""
         for image in images:
             self._pictures.delete(image.bytes_ref)
+
+
+def listings_of(products: Sequence[Product], images: Sequence[ProductImage]) -> list[Listing]:
+    """Each product with those of the images that are its own, in their order."""
+    of_product: dict[str, list[ProductImage]] = {}
+    for image in images:
+        of_product.setdefault(image.product_id, []).append(image)
+    return [Listing(product, tuple(of_product.get(product.product_id, ()))) for product in products]
 
 
 def image_id_of(product_id: str, sha256: bytes) -> UUID:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from seesame.catalogue import Listing, check_text
+from seesame.catalogue import Listing, check_text, listings_of
 from seesame.db import catalogue, work
 from seesame.db.pool import Connection, Database
 from seesame.failures import message_of
@@ -66,8 +66,7 @@ def page(
     with database.transaction() as connection:
         products, total = catalogue.find_products(connection, text, limit=limit, offset=offset)
         images = catalogue.images_of(connection, [product.product_id for product in products])
-        listings = [Listing(p, tuple(i for i in images if i.product_id == p.product_id)) for p in products]
-        return _stock(connection, listings, primary), total
+        return _stock(connection, listings_of(products, images), primary), total
 
 
 def stock_of(database: Database, listing: Listing, *, primary: Space) -> Stock:
