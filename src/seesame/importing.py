@@ -13,7 +13,7 @@ from seesame.errors import FetchError, ImageError, StorageFull
 from seesame.fetch import Fetcher
 from seesame.images import ImageLimits, read_file
 from seesame.models.session import default_threads
-from seesame.records import Record, RecordError
+from seesame.records import Record, RecordError, is_url
 from seesame.types import Place, ProductImage, Validators
 
 BATCH = 64  # records, and pictures, of a transaction
@@ -173,7 +173,7 @@ class Importer:
         self, records: Sequence[Record], pool: ThreadPoolExecutor, downloads: Downloads
     ) -> Iterator[_Picture | Place | RecordError]:
         jobs = list(_jobs(records))
-        urls = [(record.product.product_id, place) for record, _, place in jobs if _is_url(place)]
+        urls = [(record.product.product_id, place) for record, _, place in jobs if is_url(place)]
         validated = self._catalogue.validated(urls) if urls else {}
 
         def load(job: tuple[Record, int, str]) -> _Picture | Place | RecordError:
@@ -197,7 +197,7 @@ class Importer:
 
     def _read(self, place: str, known: Validators | None, downloads: Downloads) -> Source | None:
         """The bytes of a picture; None where its host says that they are those of before."""
-        if not _is_url(place):
+        if not is_url(place):
             return Source(place, read_file(Path(place), limits=self._limits))
         fetched = downloads.fetch(place, known)
         return None if fetched is None else Source(place, fetched.data, fetched.validators)
@@ -262,11 +262,7 @@ def _jobs(records: Iterable[Record]) -> Iterator[tuple[Record, int, str]]:
             yield record, position, place
 
 
-def _is_url(place: str) -> bool:
-    return "://" in place
-
-
 def _error(record: Record, code: str, place: str, message: str) -> RecordError:
     name = Path(place).name
-    named = message if record.line is None or _is_url(place) else f"{name}: {message}"
+    named = message if record.line is None or is_url(place) else f"{name}: {message}"
     return RecordError(record.file, record.line, record.product.product_id, code, named)

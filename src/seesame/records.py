@@ -261,6 +261,11 @@ def _attributes(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**named, **others}
 
 
+def is_url(place: str) -> bool:
+    """Whether a picture's place is a URL, not a path."""
+    return "://" in place
+
+
 def _image_names(values: Mapping[str, Any]) -> Iterable[str]:
     for column in _IMAGES:
         named = values.get(column) or []
@@ -271,9 +276,9 @@ def _image_names(values: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _place(name: str, base: Path | None) -> str:
-    if "://" not in name and base is None:
+    if not is_url(name) and base is None:
         raise PathNotAllowed("image")
-    place = name if "://" in name or base is None else str(base / name)
+    place = name if is_url(name) or base is None else str(base / name)
     check_text("image", place, _MAX_PLACE)  # it is kept with the image
     return place
 

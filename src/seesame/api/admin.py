@@ -13,6 +13,7 @@ from seesame import failures, inventory
 from seesame.api import routes
 from seesame.api.duplicates import DuplicateGroupOut, PlaceholderOut
 from seesame.api.failures import FailureOut
+from seesame.api.imports import SHOWN_ERRORS
 from seesame.api.parameters import App
 from seesame.api.schemas import ImageOut, ProductOut
 from seesame.application import Application
@@ -29,7 +30,6 @@ router = APIRouter(prefix="/admin", include_in_schema=False)
 _PAGE_SIZE = 24
 _JOBS = 20
 _GROUPS = 10
-_SHOWN_ERRORS = 100
 _HEADERS = {"Cache-Control": "private, no-cache"}
 
 
@@ -102,7 +102,7 @@ def imports(app: App, pager: Pager) -> HTMLResponse:
 @router.get("/imports/{job_id:uuid}")
 def job(app: App, job_id: UUID) -> HTMLResponse:
     """One import, with its first errors."""
-    return _page("job", lambda: {"job": app.jobs.get(job_id), "errors": app.jobs.errors(job_id, limit=_SHOWN_ERRORS)})
+    return _page("job", lambda: {"job": app.jobs.get(job_id), "errors": app.jobs.errors(job_id, limit=SHOWN_ERRORS)})
 
 
 @router.get("/failures")

@@ -1,17 +1,14 @@
 """Images that got no vector, and another try for them."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Self
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from seesame import failures
-from seesame.api.parameters import App
+from seesame.api.parameters import App, PageLimit, PageOffset
 from seesame.api.schemas import ImageOut
-
-_MAX_PAGE = 200
-_MAX_OFFSET = 10_000
 
 router = APIRouter(tags=["operation"])
 
@@ -61,8 +58,8 @@ class RetriedOut(BaseModel):
 @router.get("/v1/failures")
 def list_failures(
     app: App,
-    limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = 24,
-    offset: Annotated[int, Query(ge=0, le=_MAX_OFFSET)] = 0,
+    limit: PageLimit = 24,
+    offset: PageOffset = 0,
 ) -> FailuresOut:
     """Images that could not be embedded, by product."""
     failed, total = failures.page(app.database, limit=limit, offset=offset)

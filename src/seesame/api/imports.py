@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from seesame.api.parameters import App
+from seesame.api.parameters import App, PageLimit, PageOffset
 from seesame.api.uploads import ReceivedFile, receive_file
 from seesame.db.jobs import Job, LineError
 from seesame.errors import UnsupportedFile
@@ -19,9 +19,7 @@ from seesame.http.problems import described
 from seesame.jobs import MAX_ERRORS, Format
 
 PATH = "/v1/imports"
-_SHOWN_ERRORS = 100
-_MAX_PAGE = 200
-_MAX_OFFSET = 10_000
+SHOWN_ERRORS = 100
 
 _FORMATS: dict[str, Format] = {
     ".csv": "csv",
@@ -119,7 +117,7 @@ class JobListedOut(BaseModel):
 class JobOut(JobListedOut):
     """A job with its first errors."""
 
-    errors: list[LineErrorOut] = Field(description=f"The first {_SHOWN_ERRORS}.")
+    errors: list[LineErrorOut] = Field(description=f"The first {SHOWN_ERRORS}.")
 
 
 class JobsOut(BaseModel):
@@ -170,8 +168,8 @@ async def import_file(
 @router.get("/v1/jobs")
 def list_jobs(
     app: App,
-    limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = 24,
-    offset: Annotated[int, Query(ge=0, le=_MAX_OFFSET)] = 0,
+    limit: PageLimit = 24,
+    offset: PageOffset = 0,
 ) -> JobsOut:
     """Jobs of the last two weeks, the newest first."""
     jobs, total = app.jobs.page(limit=limit, offset=offset)
@@ -202,7 +200,7 @@ def cancel_job(app: App, job_id: JobId) -> JobOut:
 
 
 def _detailed(app: App, job: Job) -> JobOut:
-    errors = app.jobs.errors(job.job_id, limit=_SHOWN_ERRORS)
+    errors = app.jobs.errors(job.job_id, limit=SHOWN_ERRORS)
     return JobOut.of(job, errors=[LineErrorOut.model_validate(error) for error in errors])
 
 

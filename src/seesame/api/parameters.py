@@ -8,7 +8,7 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from seesame.api.forms import clauses_of
 from seesame.application import Application
-from seesame.queries import MAX_CURSOR
+from seesame.queries import MAX_CURSOR, MAX_LIMIT, MAX_OFFSET
 from seesame.types import Clause
 
 _MAX_FILTER = 16_000  # characters; of a line with more the server would not read the end
@@ -51,6 +51,8 @@ FacetNames = Annotated[
 Cursor = Annotated[
     str | None, Query(max_length=MAX_CURSOR, description="The `next` of an earlier answer: the page that follows it.")
 ]
+PageLimit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
+PageOffset = Annotated[int, Query(ge=0, le=MAX_OFFSET)]
 ProductId = Annotated[str, Path(examples=["UMB-005"])]
 ImageId = Annotated[UUID, Path(examples=["8c2e1f5a-3a53-5d0e-9f6b-0e6a4f1c7d21"])]
 SpaceKey = Annotated[str, Path(examples=["vit-b-32-laion2b@3f2a9c41"])]

@@ -174,11 +174,18 @@ def index_all(application: Application) -> list[Progress]:
 
 
 @contextmanager
-def opened(*, to_fill: bool = True) -> Iterator[Application]:
-    """The application, with its models loaded where they are in the cache; without `to_fill` only what answers."""
+def opened_bare() -> Iterator[Application]:
+    """The application, without any model but the built-in one."""
     settings = Settings.read()
     configure_logging(settings.log_level, settings.log_format)
     with open_application(settings) as application:
+        yield application
+
+
+@contextmanager
+def opened(*, to_fill: bool = True) -> Iterator[Application]:
+    """The application, with its models loaded where they are in the cache; without `to_fill` only what answers."""
+    with opened_bare() as application:
         try:
             if not application.use_model(to_fill=to_fill) and application.clip is not None:
                 _err.print("Note: the CLIP service is not available. The built-in model answers.")

@@ -1,7 +1,5 @@
 """`seesame jobs`: imports of files that were sent."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -11,13 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seesame.application import Application, open_application
 from seesame.cli import tables
+from seesame.cli.catalogue import opened_bare
 from seesame.db.jobs import Job
 from seesame.importing import Summary
-from seesame.logs import configure_logging
 from seesame.records import RecordError
-from seesame.settings import Settings
 
 app = typer.Typer(
     help="Imports of files that were sent to the API: see how they are, or end them.", no_args_is_help=True
@@ -30,7 +26,7 @@ JobId = Annotated[UUID, typer.Argument(help="A job by its id, as `seesame jobs l
 @app.command("list")
 def list_(limit: Annotated[int, typer.Option(min=1, max=200, help="How many jobs, at most.")] = 20) -> None:
     """Show the jobs of the last two weeks, the newest first."""
-    with _opened() as application:
+    with opened_bare() as application:
         jobs, total = application.jobs.page(limit=limit)
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("job", "file", "mode", "status", "records", "failed", "sent"):
@@ -53,7 +49,7 @@ def list_(limit: Annotated[int, typer.Option(min=1, max=200, help="How many jobs
 @app.command()
 def show(job_id: JobId) -> None:
     """Show one job with its errors. Exit code 1 if it failed or a record of it did."""
-    with _opened() as application:
+    with opened_bare() as application:
         job = application.jobs.get(job_id)
         errors = application.jobs.errors(job_id)
     _print(job)
@@ -66,16 +62,8 @@ def show(job_id: JobId) -> None:
 @app.command()
 def cancel(job_id: JobId) -> None:
     """End a job that waits or runs. What it has imported stays."""
-    with _opened() as application:
+    with opened_bare() as application:
         _print(application.jobs.cancel(job_id))
-
-
-@contextmanager
-def _opened() -> Iterator[Application]:
-    settings = Settings.read()
-    configure_logging(settings.log_level, settings.log_format)
-    with open_application(settings) as application:
-        yield application
 
 
 def _print(job: Job) -> None:

@@ -1,7 +1,5 @@
 """`seesame spaces`: changing the model while the shop goes on."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seesame.application import Application, open_application
+from seesame.application import Application
 from seesame.cli import charts, report, tables
+from seesame.cli.catalogue import opened_bare
 from seesame.comparing import Agreement, Comparer, Comparison
 from seesame.indexing import Progress
-from seesame.logs import configure_logging
-from seesame.settings import Settings
 from seesame.spaces import SpaceState
 from seesame.types import Space
 
@@ -34,7 +31,7 @@ Key = Annotated[
 @app.command("list")
 def list_() -> None:
     """Show every space: its role, how far it is filled, and what it takes on the disk."""
-    with _opened() as application:
+    with opened_bare() as application:
         table = Table(box=None, header_style="dim", pad_edge=False)
         for column in ("space", "role", "dimensions", "vectors", "missing", "index", "disk", "answered since"):
             table.add_column(
@@ -58,7 +55,7 @@ def add(
     `seesame spaces compare`, then `seesame spaces activate`. Run it again after it was cut short: it goes on where it
     was.
     """
-    with _opened() as application:
+    with opened_bare() as application:
         space = _registered(application, model)
         if not wait:
             _out.print(f"{space.key} is a {_role(space)}; the processes that have its model fill it.", soft_wrap=True)
@@ -95,7 +92,7 @@ def compare(
     ] = None,
 ) -> None:
     """Compare what a space finds with what is found now. Needs no model: the stored vectors are the queries."""
-    with _opened() as application:
+    with opened_bare() as application:
         comparer = Comparer(application.database, application.spaces, application.search)
         with tables.bar(_err, "Comparing", "queries") as show:
             compared = comparer.run(key, queries=queries, k=k, seed=seed, by_category=by_category, on_compared=show)
@@ -110,7 +107,7 @@ def activate(key: Key = None) -> None:
 
     The one that answered stays, is filled on, and is brought back with `seesame spaces rollback`.
     """
-    with _opened() as application, tables.bars(_err, ("Building the index", "vectors")) as [show]:
+    with opened_bare() as application, tables.bars(_err, ("Building the index", "vectors")) as [show]:
         space = application.spaces.activate(key, lambda build: show(build.done, build.total))
     _out.print(f"{space.key} answers from now on. Back with: seesame spaces rollback", soft_wrap=True)
 
@@ -118,7 +115,7 @@ def activate(key: Key = None) -> None:
 @app.command()
 def rollback() -> None:
     """Let the space that answered before answer again."""
-    with _opened() as application:
+    with opened_bare() as application:
         space = application.spaces.rollback()
     _out.print(f"{space.key} answers again.", soft_wrap=True)
 
@@ -129,21 +126,12 @@ def retire(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """End a space that does not answer, and delete its vectors. Adding its model again computes all of them anew."""
-    with _opened() as application:
+    with opened_bare() as application:
         space = application.spaces.find(key)
         if not yes:
             typer.confirm(f"Delete all vectors of {space.key}?", abort=True, err=True)
         application.spaces.retire(space.key)
     _out.print(f"{space.key} was retired.", soft_wrap=True)
-
-
-@contextmanager
-def _opened() -> Iterator[Application]:
-    """The application, without any model."""
-    settings = Settings.read()
-    configure_logging(settings.log_level, settings.log_format)
-    with open_application(settings) as application:
-        yield application
 
 
 def _registered(application: Application, model: str) -> Space:
