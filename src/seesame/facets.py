@@ -12,6 +12,7 @@ from seesame.db import catalogue, search
 from seesame.db.filters import ATTRIBUTE
 from seesame.db.pool import Database
 from seesame.errors import DatabaseUnavailable
+from seesame.freshness import kept_until
 from seesame.types import Clause
 
 _log = logging.getLogger(__name__)
@@ -20,14 +21,12 @@ _T = TypeVar("_T")
 COLUMNS = ("category", "brand")
 _ATTRIBUTES = 3
 _VALUES = 30  # of a field: more than one reads through, and a page is to stay light
-_KEPT_S = 2.0
-_SHARE = 0.05  # of the time is spent on counting the same again, at most
 _TIMEOUT_S = 2.0  # whoever searches rather does without counts
 _FILTERS = 256  # whose counts are kept
 
 
 class FacetCounts:
-    """Counts by filter, each kept for two seconds, or for twenty times as long as counting took. Thread-safe."""
+    """Counts by filter, each kept for a while. Thread-safe."""
 
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
@@ -69,7 +68,7 @@ class FacetCounts:
             counted = otherwise
         ended = self._clock()
         with self._lock:
-            self._kept[key] = counted, ended + max(_KEPT_S, (ended - started) / _SHARE)
+            self._kept[key] = counted, kept_until(started, ended)
             self._kept.move_to_end(key)
             if len(self._kept) > _FILTERS:
                 self._kept.popitem(last=False)

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from seesame.catalogue import Catalogue
+from seesame.freshness import kept_until
 from seesame.spaces import Spaces, SpaceState
-
-_KEPT_S = 2.0
-_SHARE = 0.05  # of the time is spent on counting, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,7 @@ class Counts:
 
 
 class Statistics:
-    """Counts anew after two seconds, or after twenty times as long as counting took: that grows with the catalogue."""
+    """Counts anew now and then."""
 
     def __init__(self, catalogue: Catalogue, spaces: Spaces) -> None:
         self._catalogue = catalogue
@@ -46,8 +44,7 @@ class Statistics:
             if self._counts is before:  # nobody counted while this one waited
                 started = time.monotonic()
                 self._counts = self._count()
-                ended = time.monotonic()
-                self._until = ended + max(_KEPT_S, (ended - started) / _SHARE)
+                self._until = kept_until(started, time.monotonic())
             assert self._counts is not None
             return self._counts
         finally:
