@@ -138,17 +138,26 @@ def rightless(empty_dsn: str) -> Iterator[Database]:
         connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
 
+@contextmanager
+def plain_database() -> Iterator[str]:
+    """An empty database of a PostgreSQL that has no pgvector."""
+    server = environment("SEESAME_TEST_PLAIN_POSTGRES", "plain-postgres")
+    name = f"plain_{uuid.uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield make_conninfo(server, dbname=name)
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
 @pytest.fixture
 def plain() -> Iterator[Database]:
-    """A schema in a PostgreSQL that has no pgvector."""
-    dsn = environment("SEESAME_TEST_PLAIN_POSTGRES", "plain-postgres")
-    name = f"plain_{uuid.uuid4().hex}"
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        database = Database(make_conninfo(dsn, dbname=name))
+    """A database in a PostgreSQL that has no pgvector, not opened yet."""
+    with plain_database() as dsn:
+        database = Database(dsn)
         yield database
         database.close()
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture

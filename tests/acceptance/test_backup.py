@@ -4,15 +4,11 @@ import os
 import re
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from seesame.application import open_application
 from seesame.db import indexes
@@ -20,8 +16,7 @@ from seesame.db.spaces import embeddings_table
 from seesame.queries import LikeImage, Query
 from seesame.settings import Settings
 from seesame.types import Product
-from tests.conftest import picture, shop_settings
-from tests.requirements import environment
+from tests.conftest import picture, plain_database, shop_settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "backup.md"
 COLOURS = ["red", "green", "blue", "teal"]
@@ -42,14 +37,8 @@ RESTORE_BARE = [*TO_OLDER, *RESTORE[2:]]  # without the first line, and the seco
 @contextmanager
 def _plain(folder: Path, cache_dir: Path) -> Iterator[Settings]:
     """A shop on an empty database of a PostgreSQL without pgvector."""
-    server = environment("SEESAME_TEST_PLAIN_POSTGRES", "plain-postgres")
-    name = sql.Identifier(f"backup_{uuid.uuid4().hex}")
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
-        try:
-            yield shop_settings(make_conninfo(server, dbname=name.as_string().strip('"')), folder, cache_dir)
-        finally:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+    with plain_database() as dsn:
+        yield shop_settings(dsn, folder, cache_dir)
 
 
 @contextmanager

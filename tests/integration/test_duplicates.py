@@ -9,14 +9,12 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx2
 import numpy as np
-import psycopg
 import pytest
 from PIL import Image, ImageEnhance
-from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
 
 from seesame.application import Application, open_application
@@ -35,8 +33,7 @@ from seesame.pictures import PictureStore
 from seesame.types import Fingerprint, Product, SpaceIdentity
 from tests.acceptance.test_cli import Shell
 from tests.catalogue_rows import add_images, unit
-from tests.conftest import served, shop_settings
-from tests.requirements import environment
+from tests.conftest import plain_database, served, shop_settings
 
 
 def _jpeg(picture: Image.Image, quality: int = 90) -> bytes:
@@ -82,15 +79,9 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path, cache_dir: Path) -> Ite
 def _database(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "pgvector":
         yield request.getfixturevalue("dsn")
-        return
-    server = environment("SEESAME_TEST_PLAIN_POSTGRES", "plain-postgres")
-    name = f"plain_{uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-        try:
-            yield make_conninfo(server, dbname=name)
-        finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    else:
+        with plain_database() as dsn:
+            yield dsn
 
 
 def _get(client: httpx2.Client, path: str = "duplicates", **parameters: Any) -> dict[str, Any]:
