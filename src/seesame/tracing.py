@@ -37,7 +37,7 @@ def open_tracing(service: str) -> "Tracing | None":
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        _log.warning("OTEL_* asks for traces, but what sends them is not here: pip install 'seesame[otel]'")
+        _log.warning("OTEL_* asks for traces, but what sends them is not here: install seesame with its extra `otel`")
         return None
     name = os.environ.get("OTEL_SERVICE_NAME") or service
     provider = TracerProvider(resource=Resource.create({"service.name": name, "service.version": __version__}))
