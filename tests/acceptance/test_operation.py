@@ -87,7 +87,7 @@ def test_no_secret_and_no_picture_gets_into_the_log(api: Api, host: PictureHost)
     assert asked[0]["request_id"] == "operated-1"
     assert asked[0]["status"] == 404
     assert asked[0]["took_ms"] > 0
-    searches = api.events("POST /v1/search ")
+    searches = eventually(lambda: found if len(found := api.events("POST /v1/search ")) == 3 else None)
     assert [line["status"] for line in searches] == [200, 422, 200]
     assert {line["request_id"] for line in api.events("similarity search")} == {"operated-1"}
     log = api.process.log.read_text()
@@ -96,6 +96,7 @@ def test_no_secret_and_no_picture_gets_into_the_log(api: Api, host: PictureHost)
 
 def test_each_part_says_since_when(api: Api) -> None:
     """What does not change keeps its time."""
+    eventually(lambda: api.client.get("/health").json()["clip"]["status"] == "unavailable")
     first, second = (api.client.get("/health").json() for _ in range(2))
     assert first["parts"].keys() == {"database", "clip", "fallback", "index", "redis", "backfill", "disk"}
     assert {name: part["since"] for name, part in first["parts"].items()} == {
@@ -121,7 +122,7 @@ def _shares(api: Api) -> bool:
 def test_settings_are_taken_up_at_a_hangup(api: Api) -> None:
     """Those that can be; others are named, and a file that is wrong changes nothing."""
     assert not _shares(api)
-    api.reload("LOG_LEVEL=info", f"SEESAME_CORS_ORIGINS={_SHOP}", "SEESAME_ADMIN_PAGES=false", until="taken up")
+    api.reload("LOG_LEVEL=info", f"SEESAME_CORS_ORIGINS={_SHOP}", "SEESAME_ADMIN_PAGES=false", until="a restart")
     taken, waiting = api.events("taken up:")[-1], api.events("only by a restart")[-1]
     assert taken["event"].endswith("LOG_LEVEL, SEESAME_CORS_ORIGINS")
     assert _shares(api)
