@@ -24,7 +24,6 @@ from seesame.errors import InvalidInput, ModelUnavailable, SettingsError, SpaceC
 from seesame.facets import FacetCounts
 from seesame.fetch import Fetcher, FetchPolicy
 from seesame.files import make_folder
-from seesame.health import Health
 from seesame.importing import Importer
 from seesame.indexing import Indexer
 from seesame.job_runner import JobRunner
@@ -34,6 +33,7 @@ from seesame.logs import request_id
 from seesame.metrics import ShopMetrics
 from seesame.models import hub
 from seesame.models.fallback import FallbackModel
+from seesame.parts import Health
 from seesame.pictures import PictureStore
 from seesame.query_photos import QueryPhotos
 from seesame.recall import RecallGauge

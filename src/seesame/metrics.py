@@ -10,10 +10,10 @@ from seesame.answers import Answer
 from seesame.cache import VectorCache
 from seesame.db.pool import PoolCounts
 from seesame.embedding.remote import ClipService
-from seesame.health import Health
 from seesame.http.metrics import process_registry
 from seesame.importing import Summary
 from seesame.indexing import Batch
+from seesame.parts import Health
 from seesame.tracing import Tracing
 from seesame.types import Space
 

@@ -10,7 +10,7 @@ import pytest
 from seesame.application import Application
 from seesame.cli.serve import serving
 from seesame.errors import DatabaseUnavailable
-from seesame.health import Health
+from seesame.parts import Health
 from seesame.types import Product
 from seesame.worker import create_app
 from tests.conftest import picture

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from seesame.catalogue import Listing
 from seesame.clip_watch import ClipState
-from seesame.health import Report
+from seesame.parts import Report
 from seesame.queries import MAX_LIMIT, MAX_OFFSET
 from seesame.spaces import SpaceState
 from seesame.types import Product, ProductImage
