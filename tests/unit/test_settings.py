@@ -33,7 +33,8 @@ def test_every_setting_is_documented_with_its_default() -> None:
         for name, variable in process.variables().items():
             if name not in ("data_dir", "cache_dir", "database_url", "clip_url", "redis_url", "port"):
                 value = getattr(settings, name)
-                assert documented[variable] == (str(value).lower() if isinstance(value, bool) else str(value))
+                written = str(value).lower() if isinstance(value, bool) else str(value)
+                assert documented[variable] == ("" if value is None else written)
 
 
 def test_each_process_has_its_port_and_its_place_for_clip(monkeypatch: pytest.MonkeyPatch) -> None:
