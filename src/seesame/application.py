@@ -1,11 +1,14 @@
 """Puts the parts together from the settings, for every entrypoint."""
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from seesame.cache import VectorCache
 from seesame.calibrating import Calibrator
@@ -26,6 +29,7 @@ from seesame.importing import Importer
 from seesame.indexing import Indexer
 from seesame.job_runner import JobRunner
 from seesame.jobs import Jobs
+from seesame.keys import FixedKey, Keys
 from seesame.local_models import LocalModels
 from seesame.logs import request_id
 from seesame.metrics import ShopMetrics
@@ -33,6 +37,7 @@ from seesame.models import hub
 from seesame.models.fallback import FallbackModel
 from seesame.pictures import PictureStore
 from seesame.query_photos import QueryPhotos
+from seesame.rates import Rates
 from seesame.recall import RecallGauge
 from seesame.search import Search
 from seesame.settings import Settings
@@ -64,6 +69,8 @@ class Application:
     duplicates: Duplicates
     jobs: Jobs
     job_runner: JobRunner
+    keys: Keys
+    rates: Rates
     cache: VectorCache
     metrics: ShopMetrics
     models: LocalModels
@@ -180,13 +187,17 @@ def open_application(settings: Settings) -> Iterator[Application]:
         fetcher = stack.enter_context(
             Fetcher(FetchPolicy(max_bytes=limits.max_bytes, allowed_hosts=settings.image_hosts))
         )
-        cache = VectorCache(redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None)
+        redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        cache = VectorCache(redis_url=redis_url)
         stack.callback(cache.close)
+        rates = Rates(redis_url=redis_url if any(settings.rates) else None)
+        stack.callback(rates.close)
         models = LocalModels(
             spaces, model=settings.model, precision=settings.precision, cache_dir=settings.cache_dir, limits=limits
         )
+        headers = functools.partial(_headers, settings.clip_key)
         services = {
-            url: ClipService(url, deadline_s=settings.clip_timeout_s, bulk_deadline_s=_BULK_S, headers=_headers)
+            url: ClipService(url, deadline_s=settings.clip_timeout_s, bulk_deadline_s=_BULK_S, headers=headers)
             for url in settings.clip_urls
         }
         for service in services.values():
@@ -227,6 +238,8 @@ def open_application(settings: Settings) -> Iterator[Application]:
             duplicates=Duplicates(database, pictures, placeholder_products=settings.placeholder_products),
             jobs=Jobs(database, imports, on_arrival=job_runner.wake),
             job_runner=job_runner,
+            keys=Keys(database, fixed=FixedKey(settings.admin_key.get_secret_value()) if settings.admin_key else None),
+            rates=rates,
             cache=cache,
             metrics=metrics,
             models=models,
@@ -256,7 +269,8 @@ def _make(folder: Path, variable: str) -> None:
         raise SettingsError(f"{variable}: the folder {folder} cannot be made ({error.strerror}).") from error
 
 
-def _headers() -> dict[str, str]:
-    """What goes along to the CLIP service, so that one id leads through the logs of both."""
+def _headers(key: SecretStr | None) -> dict[str, str]:
+    """What goes along to the CLIP service: its key, and an id that leads through the logs of both."""
+    headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
     current = request_id.get()
-    return {"X-Request-ID": current} if current is not None else {}
+    return headers if current is None else headers | {"X-Request-ID": current}

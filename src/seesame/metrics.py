@@ -38,6 +38,7 @@ class ShopMetrics:
         self._imported = Counter(
             "seesame_imported_records", "Records of files that were sent.", ["outcome"], registry=self.registry
         )
+        self._refusals = Counter("seesame_refusals", "Requests not let in, by why.", ["code"], registry=self.registry)
         self._recall = Histogram(
             "seesame_recall",
             "Share of the ten nearest images that the index found, of live queries that were sampled.",
@@ -45,6 +46,10 @@ class ShopMetrics:
             buckets=_SHARES,
             registry=self.registry,
         )
+
+    def refused(self, code: str) -> None:
+        """Counts a request that was not let in."""
+        self._refusals.labels(code).inc()
 
     def recalled(self, space: Space, share: float) -> None:
         """Counts a query whose recall was measured."""

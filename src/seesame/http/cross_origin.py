@@ -21,8 +21,8 @@ class SharedSearch:
             app,
             allow_origins=origins,
             allow_methods=("GET", "POST"),  # not PUT or DELETE: a product may be called `a/similar`
-            allow_headers=("X-Request-ID",),
-            expose_headers=("X-Request-ID", "Retry-After"),
+            allow_headers=("Authorization", "X-Request-ID"),
+            expose_headers=("X-Request-ID", "Retry-After", "WWW-Authenticate"),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
