@@ -69,7 +69,7 @@ class Keys:
         self._clock = clock
         self._lock = threading.Lock()
         self._known: Mapping[str, ApiKey] = {}
-        self._looked_at = float("-inf")
+        self._sought_at = float("-inf")
         self._used: set[str] = set()
 
     def create(self, name: str, scope: Scope, *, lifetime: timedelta | None = None) -> tuple[ApiKey, str]:
@@ -125,9 +125,9 @@ class Keys:
         """Whether it is worth a look at the database: this may be a key that was made a moment ago."""
         written = _WRITTEN.fullmatch(given)
         with self._lock:
-            if written is None or written[1] in self._known or time.monotonic() - self._looked_at < _AGAIN_S:
+            if written is None or written[1] in self._known or time.monotonic() - self._sought_at < _AGAIN_S:
                 return False
-            self._looked_at = time.monotonic()
+            self._sought_at = time.monotonic()
             return True
 
     def look(self) -> None:
@@ -139,7 +139,6 @@ class Keys:
         with self._database.transaction() as connection:
             self._known = {key.key_id: key for key in rows.list_keys(connection, live=True)}
         with self._lock:
-            self._looked_at = time.monotonic()
             used, self._used = self._used, set()
         if used:
             with self._database.transaction() as connection:

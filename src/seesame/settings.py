@@ -1,4 +1,4 @@
-"""What a process is told from outside: the environment, a `.env` file, a folder of secrets. One frozen class a process."""
+"""What a process is told from outside: the environment, a `.env` file, secrets in files. One frozen class a process."""
 
 import ipaddress
 import os
@@ -218,7 +218,9 @@ class Settings(_Process):
         """How often an address may ask, and how often a key; None: as often as it likes."""
         if self.is_local and self.open_scopes == _OPEN["everything"]:
             return None, None
-        per_address, per_key = (Rate.parse(text) if text else None for text in (self.rate_per_address, self.rate_per_key))
+        per_address, per_key = (
+            Rate.parse(text) if text else None for text in (self.rate_per_address, self.rate_per_key)
+        )
         return per_address, per_key
 
     @property

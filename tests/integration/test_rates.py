@@ -31,7 +31,7 @@ def test_processes_count_together(redis_server: RedisServer) -> None:
         with redis_at(redis_server.url) as redis:
             names = redis.keys("seesame:rate:*")
             assert isinstance(names, list)
-            assert all(0 < redis.ttl(name) <= 7200 for name in names)  # type: ignore[operator]
+            assert all(0 < redis.ttl(name) <= 7200 for name in names)
     finally:
         one.close()
         other.close()

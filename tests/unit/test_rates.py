@@ -21,13 +21,17 @@ def clock() -> _Clock:
     return _Clock()
 
 
-@pytest.mark.parametrize(("text", "rate"), [("120/minute", Rate(120, 60)), ("5/second", Rate(5, 1)), ("9/hour", Rate(9, 3600))])
+@pytest.mark.parametrize(
+    ("text", "rate"), [("120/minute", Rate(120, 60)), ("5/second", Rate(5, 1)), ("9/hour", Rate(9, 3600))]
+)
 def test_rates_are_written_in_words(text: str, rate: Rate) -> None:
     """A number of requests in a second, a minute or an hour."""
     assert Rate.parse(text) == rate
 
 
-@pytest.mark.parametrize("text", ["", "120", "0/minute", "-1/minute", "1.5/minute", "5/day", "5 / minute", "9999999999/hour"])
+@pytest.mark.parametrize(
+    "text", ["", "120", "0/minute", "-1/minute", "1.5/minute", "5/day", "5 / minute", "9999999999/hour"]
+)
 def test_other_words_are_refused(text: str) -> None:
     """The error shows how it is written."""
     with pytest.raises(ValueError, match="120/minute"):

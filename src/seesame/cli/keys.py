@@ -73,7 +73,9 @@ def revoke(key_id: Annotated[str, typer.Argument(help="A key by its id, as `sees
     """End a key for good. Servers that run take it for two seconds more at most."""
     with _opened() as keys:
         key = keys.revoke(key_id)
-    _out.print(Text(f"{key.key_id} ({key.name}) is revoked. Servers that run take it for {LOOK_S:.0f} seconds more at most."))
+    _out.print(
+        Text(f"{key.key_id} ({key.name}) is revoked. Servers that run take it for {LOOK_S:.0f} seconds more at most.")
+    )
 
 
 @contextmanager

@@ -146,8 +146,8 @@ def _check_reach(settings: Settings | ClipSettings, remedy: str) -> None:
     """Refuses to let others in without any key, unless that was said in so many words; then the log has it."""
     if settings.without_key != "everything":
         raise SettingsError(
-            f"Others could ask {settings.host}, and there is no key. {remedy}. Or listen on 127.0.0.1; or, where all who"
-            " can reach it may do everything, set SEESAME_WITHOUT_KEY=everything."
+            f"Others could ask {settings.host}, and there is no key. {remedy}. Or listen on 127.0.0.1."
+            " Or set SEESAME_WITHOUT_KEY=everything, if whoever can reach it may change and delete everything."
         )
     _log.warning("⚠️ Whoever reaches %s may do everything: SEESAME_WITHOUT_KEY=everything", settings.host)
 

@@ -22,7 +22,7 @@ class SharedSearch:
             allow_origins=origins,
             allow_methods=("GET", "POST"),  # not PUT or DELETE: a product may be called `a/similar`
             allow_headers=("Authorization", "X-Request-ID"),
-            expose_headers=("X-Request-ID", "Retry-After", "WWW-Authenticate"),
+            expose_headers=("X-Request-ID", "Retry-After"),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -58,14 +58,14 @@ class Gate:
         guard: Guard,
         needed: Callable[[str, str], KeyScope | None],
         hosts: Collection[str] | None = None,
-        pages: str = "",
+        pages: str = "(?!)",
         on_refused: Callable[[str], None] = lambda code: None,  # noqa: ARG005
     ) -> None:
         """
         Args:
             needed: what a method and a path ask for; None: they are for everybody, under any name and at any rate.
             hosts: the names that the server answers to; None: to all.
-            pages: a pattern of paths of which a browser is sent on to sign in.
+            pages: a pattern of paths from which a browser is sent to sign in; of none, by default.
             on_refused: called with the code of each refusal.
         """
         self._app = app
