@@ -19,7 +19,7 @@ from redis import Redis
 
 from seesame.cache import redis_at
 
-MAX_SUBJECTS = 50_000  # 20 MB; those who asked last are kept, so a flood of addresses forgets others, not itself
+MAX_SUBJECTS = 50_000  # 16 MB; those who asked last are kept, so a flood of addresses forgets others, not itself
 _SHARE_S = 0.2
 _PAUSE_S = 2.0  # after a fault of Redis
 _AT_ONCE = 200  # of one exchange with Redis
