@@ -1,4 +1,4 @@
-"""Who may ask the API for what: keys, which are told by what they know and are nobody's name.
+"""Who may ask the API for what, by keys.
 
 A key is `ssm_<id>_<secret>`: the id may be shown, and scanners of code know the form. The secret is 256 random bits, so
 one fast digest keeps it: there is nothing to guess that a slow one would make dear.

@@ -89,9 +89,12 @@ class _Process(BaseSettings):
         if secrets is not None and not Path(secrets).is_dir():
             raise SettingsError(f"{_PREFIX}SECRETS_DIR: there is no folder {secrets}")
         try:
-            return cls(_secrets_dir=secrets)  # type: ignore[call-arg]
+            settings = cls(_secrets_dir=secrets)  # type: ignore[call-arg]
         except ValidationError as error:
             raise SettingsError(_explain(cls.variables(), error)) from error
+        if settings.secrets_dir is not None and secrets is None:
+            raise SettingsError(f"{_PREFIX}SECRETS_DIR: set it in the environment; `.env` is read beside its files")
+        return settings
 
     @property
     def is_local(self) -> bool:
@@ -216,7 +219,7 @@ class Settings(_Process):
     @property
     def rates(self) -> tuple[Rate | None, Rate | None]:
         """How often an address may ask, and how often a key; None: as often as it likes."""
-        if self.is_local and self.open_scopes == _OPEN["everything"]:
+        if self.is_local and "admin" in self.open_scopes:
             return None, None
         per_address, per_key = (
             Rate.parse(text) if text else None for text in (self.rate_per_address, self.rate_per_key)

@@ -16,7 +16,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from seesame import __version__
 from seesame.api import admin, duplicates, failures, images, imports, pages, routes, scopes, search, sign_in
 from seesame.application import Application
-from seesame.errors import DatabaseError
+from seesame.errors import DatabaseError, StorageFull
 from seesame.http import problems
 from seesame.http.cross_origin import SharedSearch
 from seesame.http.gate import Gate, Guard
@@ -102,7 +102,7 @@ def _guard(application: Application) -> Guard:
 
 async def _holder(keys: Keys, given: str) -> Holder | None:
     if (holder := keys.holder(given)) is None and keys.is_news(given):
-        with suppress(DatabaseError):
+        with suppress(DatabaseError, StorageFull):
             await run_in_threadpool(keys.look)
         holder = keys.holder(given)
     return holder

@@ -102,4 +102,4 @@ def _described(key: ApiKey) -> dict[str, str | None]:
 
 
 def _shown(moment: datetime | None) -> str:
-    return "" if moment is None else moment.isoformat(" ", "minutes")
+    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M}"

@@ -121,7 +121,7 @@ def serving(
     if app is None:
         _task("reading the vectors", application.search.warm, server.fail)
         tasks.append(_task("the imports", application.job_runner.run_forever, server.fail))
-        if not settings.is_local or len(settings.open_scopes) < 2:
+        if not settings.is_local or "admin" not in settings.open_scopes:
             _task("the keys", functools.partial(application.keys.keep, stop), server.fail)
     if index:
         tasks.append(_task("the indexer", application.indexer.run_forever, server.fail))

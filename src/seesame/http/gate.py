@@ -38,7 +38,7 @@ class Guard:
     @property
     def is_idle(self) -> bool:
         """Whether everything is let in, however often."""
-        return len(self.open_scopes) == 2 and self.per_address is self.per_key is None
+        return "admin" in self.open_scopes and self.per_address is self.per_key is None
 
     def take(self, scope: Scope, holder: Holder | None, cost: int = 1) -> tuple[Rate | None, float]:
         """Counts a request on who has its key, or else on its address: the rate that holds, and the seconds until one
