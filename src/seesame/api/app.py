@@ -115,6 +115,7 @@ def describe() -> dict[str, Any]:
 
 def _described() -> FastAPI:
     app = problems.Described(
+        needed=scopes.needed,
         title="Seesame",
         version=__version__,
         summary="Visual search for a product catalogue.",

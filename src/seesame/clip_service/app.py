@@ -84,6 +84,7 @@ def describe() -> dict[str, Any]:
 
 def _described(lifespan: Any = None) -> FastAPI:
     app = problems.Described(
+        needed=_needed,
         title="Seesame CLIP service",
         version=__version__,
         summary="Pictures and words in, unit vectors out.",
