@@ -10,7 +10,7 @@ from typing import TypeVar
 import sqlglot
 from sqlglot import Expr, exp
 
-LOCAL = {"image_work", "job_errors", "jobs", "spaces", "query_samples", "duplicate_runs", "migrations"}
+LOCAL = {"image_work", "job_errors", "jobs", "spaces", "query_samples", "duplicate_runs", "migrations", "api_keys"}
 _Node = TypeVar("_Node", bound=Expr)
 _SCOPES = (exp.Select, exp.Update, exp.Delete, exp.Insert)
 _WRITES = (exp.Update, exp.Delete, exp.Insert)

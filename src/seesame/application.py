@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from pydantic import SecretStr
+
 from seesame.cache import VectorCache
 from seesame.calibrating import Calibrator
 from seesame.catalogue import Catalogue
@@ -28,6 +30,7 @@ from seesame.importing import Importer
 from seesame.indexing import Indexer
 from seesame.job_runner import JobRunner
 from seesame.jobs import Jobs
+from seesame.keys import FixedKey, Keys
 from seesame.local_models import LocalModels
 from seesame.logs import request_id
 from seesame.metrics import ShopMetrics
@@ -36,6 +39,7 @@ from seesame.models.fallback import FallbackModel
 from seesame.parts import Health
 from seesame.pictures import PictureStore
 from seesame.query_photos import QueryPhotos
+from seesame.rates import Rates
 from seesame.recall import RecallGauge
 from seesame.search import Search
 from seesame.settings import Settings
@@ -75,6 +79,8 @@ class Application:
     duplicates: Duplicates
     jobs: Jobs
     job_runner: JobRunner
+    keys: Keys
+    rates: Rates
     cache: VectorCache
     metrics: ShopMetrics
     models: LocalModels
@@ -208,8 +214,11 @@ def open_application(settings: Settings) -> Iterator[Application]:
                 FetchPolicy(max_bytes=limits.max_bytes, allowed_hosts=settings.image_hosts), on_fetch=metrics.fetched
             )
         )
-        cache = VectorCache(redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None)
+        redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        cache = VectorCache(redis_url=redis_url)
         stack.callback(cache.close)
+        rates = Rates(redis_url=redis_url if any(settings.rates) else None)
+        stack.callback(rates.close)
         models = LocalModels(
             spaces,
             model=settings.model,
@@ -218,12 +227,13 @@ def open_application(settings: Settings) -> Iterator[Application]:
             limits=limits,
             on_stage=metrics.clip_stage,
         )
+        headers = partial(_headers, settings.clip_key, tracing)
         services = {
             url: ClipService(
                 url,
                 deadline_s=settings.clip_timeout_s,
                 bulk_deadline_s=_BULK_S,
-                headers=partial(_headers, tracing),
+                headers=headers,
                 on_request=metrics.clip_asked,
             )
             for url in settings.clip_urls
@@ -275,6 +285,8 @@ def open_application(settings: Settings) -> Iterator[Application]:
             duplicates=duplicates,
             jobs=jobs,
             job_runner=job_runner,
+            keys=Keys(database, fixed=FixedKey(settings.admin_key.get_secret_value()) if settings.admin_key else None),
+            rates=rates,
             cache=cache,
             metrics=metrics,
             models=models,
@@ -308,8 +320,9 @@ def _make(folder: Path, variable: str) -> None:
         raise SettingsError(f"{variable}: the folder {folder} cannot be made ({error.strerror}).") from error
 
 
-def _headers(tracing: Tracing | None) -> dict[str, str]:
-    """What goes along to the CLIP service, so that one id leads through the logs of both, and one trace."""
-    current = request_id.get()
-    headers = {"X-Request-ID": current} if current is not None else {}
+def _headers(key: SecretStr | None, tracing: Tracing | None) -> dict[str, str]:
+    """What goes along to the CLIP service: its key, and an id that leads through the logs of both, and one trace."""
+    headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
+    if (current := request_id.get()) is not None:
+        headers["X-Request-ID"] = current
     return headers if tracing is None else headers | tracing.headers()

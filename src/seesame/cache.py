@@ -76,7 +76,7 @@ class VectorCache:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._redis: Redis | None = None
         if redis_url is not None:
-            self._redis = redis = _client(redis_url)
+            self._redis = redis = redis_at(redis_url)
             self._worker = threading.Thread(target=self._work, args=(redis,), name="vector-cache", daemon=True)
             self._worker.start()
             if (period := self._breaker.admit(time.monotonic())) is not None:  # as a new one always does
@@ -215,7 +215,8 @@ class VectorCache:
         return "Redis" if breaker is self._breaker else "Writing to Redis"
 
 
-def _client(url: str) -> Redis:
+def redis_at(url: str) -> Redis:
+    """A client whose every step ends in time, not connected yet. Raises ValueError for a URL that is none."""
     try:
         client = Redis.from_url(
             url,

@@ -46,6 +46,7 @@ class ShopMetrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._refusals = Counter("seesame_refusals", "Requests not let in, by why.", ["code"], registry=self.registry)
         self._recall = Histogram(
             "seesame_recall",
             "Share of the ten nearest images that the index found, of live queries that were sampled.",
@@ -100,6 +101,10 @@ class ShopMetrics:
             buckets=_LONG_SECONDS,
             registry=self.registry,
         )
+
+    def refused(self, code: str) -> None:
+        """Counts a request that was not let in."""
+        self._refusals.labels(code).inc()
 
     def recalled(self, space: Space, share: float) -> None:
         """Counts a query whose recall was measured."""

@@ -1,5 +1,6 @@
-"""What a process is told from outside: the environment and a `.env` file. One frozen class a process."""
+"""What a process is told from outside: the environment, a `.env` file, secrets in files. One frozen class a process."""
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -13,16 +14,33 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from seesame.errors import SettingsError
 from seesame.fetch import FetchPolicy
 from seesame.images import ImageLimits
+from seesame.rates import Rate
+from seesame.types import Scope
 
 _PREFIX = "SEESAME_"
+_MIN_KEY_CHARS = 32
 _ORIGIN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:]+\])(:\d{1,5})?")  # as browsers send it: no path, no slash
+_HOST = re.compile(r"[a-z0-9_.-]+|\[[0-9a-f:.]+\]|\*")
+_OPEN: dict[str, frozenset[Scope]] = {
+    "nothing": frozenset(),
+    "search": frozenset({"search"}),
+    "everything": frozenset({"search", "admin"}),
+}
 
 
 def _absolute(path: Path) -> Path:
     return path.expanduser().resolve()
 
 
+def _guarding(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    if len(text) < _MIN_KEY_CHARS or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be 32 characters or more, ASCII without spaces, such as `openssl rand -hex 32` prints")
+    return key
+
+
 Folder = Annotated[Path, AfterValidator(_absolute)]
+Key = Annotated[SecretStr, AfterValidator(_guarding)]
 
 
 class _Process(BaseSettings):
@@ -37,11 +55,14 @@ class _Process(BaseSettings):
         env_ignore_empty=True,
     )
 
+    secrets_dir: Folder | None = None
     cache_dir: Folder = Field(default_factory=lambda: platformdirs.user_cache_path("seesame"), validate_default=True)
     model: str = "vit-b-32-laion2b"
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)
+    without_key: Literal["auto", "nothing", "search", "everything"] = "auto"
+    clip_key: Key | None = None
     max_upload_bytes: int = Field(default=10 * 1024 * 1024, ge=1024)
     max_pixels: int = Field(default=50_000_000, ge=1)
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", validation_alias="LOG_LEVEL")
@@ -59,13 +80,31 @@ class _Process(BaseSettings):
     def read(cls) -> Self:
         """The settings of this process.
 
+        What neither the environment nor `.env` says may be in a file of the folder that SEESAME_SECRETS_DIR names.
+
         Raises:
             SettingsError: a variable holds something else than it should; the message names it.
         """
+        secrets = os.environ.get(f"{_PREFIX}SECRETS_DIR") or None
+        if secrets is not None and not Path(secrets).is_dir():
+            raise SettingsError(f"{_PREFIX}SECRETS_DIR: there is no folder {secrets}")
         try:
-            return cls()
+            settings = cls(_secrets_dir=secrets)  # type: ignore[call-arg]
         except ValidationError as error:
             raise SettingsError(_explain(cls.variables(), error)) from error
+        if settings.secrets_dir is not None and secrets is None:
+            raise SettingsError(f"{_PREFIX}SECRETS_DIR: set it in the environment; `.env` is read beside its files")
+        return settings
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can ask, as far as the settings tell."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
     @property
     def image_limits(self) -> ImageLimits:
@@ -102,6 +141,11 @@ class Settings(_Process):
     placeholder_products: int = Field(default=10, ge=2, le=1_000_000)
     query_photos_mb: int = Field(default=64, ge=0)
     admin_pages: bool = True
+    admin_key: Key | None = None
+    rate_per_address: str = "120/minute"
+    rate_per_key: str = "6000/minute"
+    trusted_proxies: str = ""
+    allowed_hosts: str = ""
 
     @field_validator("clip_url")
     @classmethod
@@ -134,6 +178,68 @@ class Settings(_Process):
         if text != "*" and not all(_ORIGIN.fullmatch(origin) for origin in _parted(text)):
             raise ValueError("must be origins such as https://www.shop.example, parted by commas, or * for all")
         return text
+
+    @field_validator("rate_per_address", "rate_per_key")
+    @classmethod
+    def _rate(cls, text: str) -> str:
+        if text:
+            Rate.parse(text)  # raises ValueError
+        return text
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        try:
+            for one in _parted(text):
+                ipaddress.ip_network(one)
+        except ValueError as error:
+            raise ValueError("must be addresses or networks, such as 127.0.0.1,10.0.0.0/8") from error
+        return text
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _names(cls, text: str) -> str:
+        if not all(_HOST.fullmatch(name) for name in _parted(text)):
+            raise ValueError("must be names of hosts without ports, such as search.shop.example,[::1], or * for all")
+        return text
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can ask: who names a proxy says that it lets others in."""
+        return super().is_local and not self.trusted_proxies
+
+    @property
+    def open_scopes(self) -> frozenset[Scope]:
+        """What may be asked without a key."""
+        wanted = self.without_key
+        if wanted == "auto":
+            wanted = "everything" if self.is_local else "nothing"
+        return _OPEN[wanted]
+
+    @property
+    def rates(self) -> tuple[Rate | None, Rate | None]:
+        """How often an address may ask, and how often a key; None: as often as it likes."""
+        if self.is_local and "admin" in self.open_scopes:
+            return None, None
+        per_address, per_key = (
+            Rate.parse(text) if text else None for text in (self.rate_per_address, self.rate_per_key)
+        )
+        return per_address, per_key
+
+    @property
+    def proxies(self) -> list[str]:
+        """Addresses and networks of proxies whose word on the client is taken."""
+        return sorted(_parted(self.trusted_proxies))
+
+    @property
+    def hosts(self) -> frozenset[str] | None:
+        """The names that the API answers to, IPv6 addresses in brackets; None: to all."""
+        if self.allowed_hosts:
+            names = _parted(self.allowed_hosts)
+            return None if "*" in names else names
+        if not self.is_local:
+            return None
+        return frozenset({"localhost", "127.0.0.1", "[::1]", f"[{self.host}]" if ":" in self.host else self.host})
 
     @property
     def clip_urls(self) -> tuple[str, ...]:
@@ -176,13 +282,15 @@ def _parted(names: str) -> frozenset[str]:
     return frozenset(name.strip().lower() for name in names.split(",") if name.strip())
 
 
+_SECRETS = frozenset({"DATABASE_URL", "REDIS_URL", "SEESAME_ADMIN_KEY", "SEESAME_CLIP_KEY"})  # the URLs hold passwords
+
+
 def _explain(variables: dict[str, str], error: ValidationError) -> str:
     lines = []
     for fault in error.errors():
         name = str(fault["loc"][0]) if fault["loc"] else ""
         variable = variables.get(name, name)
         given = os.environ.get(variable, fault["input"])
-        # A database's or a cache's URL may hold a password.
-        value = "" if given is None or variable in ("DATABASE_URL", "REDIS_URL") else f" (it holds {given!r})"
+        value = "" if given is None or variable in _SECRETS else f" (it holds {given!r})"
         lines.append(f"{variable}: {fault['msg']}{value}")
     return "; ".join(lines)

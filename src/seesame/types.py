@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from seesame.calibration import Calibration
 from seesame.errors import ImageError, InvalidInput, ModelInvalid
 
+Scope = Literal["search", "admin"]
+"""What a key is for: to search and to read products, or everything."""
+
 Vector = NDArray[np.float32]
 """Shape (dimensions,), unit length."""
 

@@ -364,6 +364,16 @@ def test_filter_texts_and_language(bare: Callable[..., Page], site: Site) -> Non
     assert upgraded == '{"price":1}'
 
 
+def test_the_key_goes_along_with_each_search(bare: Callable[..., Page], site: Site) -> None:
+    """As a header, which the API lets the shop's pages send."""
+    page = bare("key='ssm_x'")
+    page.evaluate("document.querySelector('seesame-search').searchText('umbrella')")
+    expect(_status(page)).to_have_text(re.compile(r"Products: \d"))
+    with page.expect_request(lambda request: request.method == "POST") as asked:
+        page.get_by_role("button", name="More like this").first.click()
+    assert asked.value.headers["authorization"] == "Bearer ssm_x"
+
+
 def test_methods_answer_and_clear(bare: Callable[..., Page], site: Site) -> None:
     """A page can search by itself: a promise brings the answer, or null when a newer search came between."""
     page = bare()

@@ -19,6 +19,7 @@ from seesame_client import (
     InvalidRequest,
     Job,
     JobFailed,
+    NotAllowed,
     NotFound,
     Query,
     Refused,
@@ -206,13 +207,14 @@ def test_a_request_is_known_by_one_id(connect: Connect, scripted: Server) -> Non
     """The shop's own, if it has one, or a new one for each call."""
     scripted.always = value(PRODUCT)
     ids = iter(["shop-7", None])
-    client = connect(scripted.url, request_id=lambda: next(ids), headers={"Authorization": "Bearer key"})
+    client = connect(scripted.url, request_id=lambda: next(ids), key="ssm_x", headers={"X-Shop": "1"})
     client.product("SKU-9")
     client.product("SKU-9")
     first, second = (asked.headers["x-request-id"] for asked in scripted.asked)
     assert first == "shop-7"
     assert len(second) == 32
-    assert scripted.asked[0].headers["authorization"] == "Bearer key"
+    assert scripted.asked[0].headers["authorization"] == "Bearer ssm_x"
+    assert scripted.asked[0].headers["x-shop"] == "1"
     assert scripted.asked[0].headers["user-agent"].startswith("seesame-client/")
 
 
@@ -232,6 +234,8 @@ def test_no_photo_is_logged(client: Client, scripted: Server, caplog: pytest.Log
     ("status", "kind"),
     [
         (400, InvalidRequest),
+        (401, NotAllowed),
+        (403, NotAllowed),
         (404, NotFound),
         (409, Conflict),
         (413, InvalidRequest),

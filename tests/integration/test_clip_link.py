@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import SecretStr
 
 from seesame.answers import Answer
 from seesame.application import Application, open_application
@@ -316,3 +318,20 @@ def _looks_well(shop: Application) -> bool:
     assert shop.clip is not None
     shop.clip.look()
     return shop.clip.state.status == "available"
+
+
+def test_a_service_with_a_key_asks_for_it(shop: Application, port: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Who has another is told, and goes on with the built-in model; whether it lives may be asked by all."""
+    key = SecretStr("the-key-of-this-service-which-is-long-enough")
+    with _service(port, clip_key=key) as server:
+        assert not shop.use_model()
+        assert "SEESAME_CLIP_KEY" in caplog.text
+        with httpx2.Client(base_url=server.url) as client:
+            assert client.get("/health/ready").status_code == 200
+            for path in ("/health", "/metrics"):
+                assert client.get(path).status_code == 401
+            assert client.post("/extract-features", content=picture("red")).status_code == 401
+        with open_application(shop.settings.model_copy(update={"clip_key": key})) as holder:
+            assert holder.use_model()
+            holder.indexer.run_once()
+            assert _said(_ask(holder)) == ("immich", None)

@@ -33,7 +33,8 @@ def test_every_setting_is_documented_with_its_default() -> None:
         for name, variable in process.variables().items():
             if name not in ("data_dir", "cache_dir", "database_url", "clip_url", "redis_url", "port"):
                 value = getattr(settings, name)
-                assert documented[variable] == (str(value).lower() if isinstance(value, bool) else str(value))
+                written = str(value).lower() if isinstance(value, bool) else str(value)
+                assert documented[variable] == ("" if value is None else written)
 
 
 def test_each_process_has_its_port_and_its_place_for_clip(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +80,12 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp
         ("SEESAME_CORS_ORIGINS", "https://*.shop.example"),
         ("SEESAME_CORS_ORIGINS", "https://shop.example,*"),
         ("SEESAME_CORS_ORIGINS", "null"),
+        ("SEESAME_RATE_PER_KEY", "many"),
+        ("SEESAME_TRUSTED_PROXIES", "127.0.0.1,proxy"),
+        ("SEESAME_TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("SEESAME_ALLOWED_HOSTS", "https://shop.example"),
+        ("SEESAME_ALLOWED_HOSTS", "shop.example:443"),
+        ("SEESAME_WITHOUT_KEY", "all"),
         ("PYTHON_IMAGE_SERVICE_URL", "localhost:8001"),
         ("PYTHON_IMAGE_SERVICE_URL", "http://localhost:8001,"),
     ],
@@ -113,5 +120,65 @@ def test_the_password_of_a_wrong_url_is_not_told(monkeypatch: pytest.MonkeyPatch
 
 def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection string does not get into a log by way of the settings."""
-    monkeypatch.setenv("DATABASE_URL", "postgresql://u:secret@h/d")
-    assert "secret" not in repr(Settings.read())
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:hidden@h/d")
+    assert "hidden" not in repr(Settings.read())
+
+
+@pytest.mark.parametrize(
+    "key", ["too-short", "with spaces in it, and long enough", "long-enough-but-not-of-ascii-é-at-all"]
+)
+@pytest.mark.parametrize("variable", ["SEESAME_ADMIN_KEY", "SEESAME_CLIP_KEY"])
+def test_a_key_is_long_and_fits_into_a_header(monkeypatch: pytest.MonkeyPatch, variable: str, key: str) -> None:
+    """The error says how to make one, and does not show what was set."""
+    monkeypatch.setenv(variable, key)
+    with pytest.raises(SettingsError, match=f"{variable}.*openssl rand") as error:
+        Settings.read()
+    assert key not in str(error.value)
+
+
+def test_secrets_may_be_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Named as their variables in lower case, with or without a prefix; the environment wins over them."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "database_url").write_text("postgresql://h/of_the_file\n")
+    (folder / "seesame_admin_key").write_text("a" * 32 + "\n")
+    (folder / "seesame_rate_per_key").write_text("1/hour")
+    monkeypatch.setenv("SEESAME_SECRETS_DIR", str(folder))
+    monkeypatch.setenv("SEESAME_RATE_PER_KEY", "2/hour")
+    settings = Settings.read()
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value() == "postgresql://h/of_the_file"
+    assert settings.admin_key is not None
+    assert settings.admin_key.get_secret_value() == "a" * 32
+    assert settings.rate_per_key == "2/hour"
+    monkeypatch.setenv("SEESAME_SECRETS_DIR", str(folder / "nothing"))
+    with pytest.raises(SettingsError, match="SEESAME_SECRETS_DIR"):
+        Settings.read()
+
+
+@pytest.mark.parametrize(
+    ("host", "proxies", "is_local"),
+    [
+        ("127.0.0.1", "", True),
+        ("127.8.9.1", "", True),
+        ("::1", "", True),
+        ("localhost", "", True),
+        ("127.0.0.1", "127.0.0.1", False),
+        ("0.0.0.0", "", False),
+        ("::", "", False),
+        ("10.0.0.1", "", False),
+        ("shop.example", "", False),
+        ("", "", False),
+    ],
+)
+def test_no_key_is_needed_where_this_machine_alone_can_ask(host: str, proxies: str, is_local: bool) -> None:
+    """A proxy lets others in. Where they can ask, `auto` opens nothing, and rates hold."""
+    settings = Settings(host=host, trusted_proxies=proxies, _env_file=None)  # type: ignore[call-arg]
+    assert settings.is_local == is_local
+    assert settings.open_scopes == (frozenset({"search", "admin"}) if is_local else frozenset())
+    assert (settings.rates == (None, None)) == is_local
+    assert (settings.hosts is None) != is_local
+    open_to_all = settings.model_copy(update={"without_key": "everything", "rate_per_address": ""})
+    assert open_to_all.open_scopes == {"search", "admin"}
+    assert open_to_all.rates[0] is None
+    assert settings.model_copy(update={"allowed_hosts": "*"}).hosts is None

@@ -18,6 +18,7 @@ from seesame.cli import (
     duplicates,
     evaluate,
     jobs,
+    keys,
     models,
     serve,
     spaces,
@@ -48,6 +49,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 app.add_typer(database.app, name="db")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
 app.add_typer(spaces.app, name="spaces")
 

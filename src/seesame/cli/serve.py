@@ -14,6 +14,7 @@ from seesame.api.app import create_app
 from seesame.application import Application, open_application
 from seesame.cli.reloading import Reload
 from seesame.clip_service.app import create_app as create_clip_app
+from seesame.errors import SettingsError
 from seesame.http.server import Server, listen
 from seesame.logs import configure_logging
 from seesame.settings import ApiSettings, ClipSettings, Settings, WorkerSettings
@@ -75,6 +76,8 @@ def clip(
 ) -> None:
     """Start the CLIP service, which turns pictures and words into vectors. Downloads its model on the first start."""
     settings, read = _read(ClipSettings, host, port)
+    if settings.clip_key is None and not settings.is_local:
+        _check_reach(settings, "Set SEESAME_CLIP_KEY to the same key here and in what asks this service")
     app = create_clip_app(settings)
     server = Server(app, listen(settings.host, settings.port), on_drain=app.state.engine.drain)
     server.start()
@@ -116,6 +119,8 @@ def serving(
     `fetch_model` False leaves the models as they are: no download, no look at the CLIP services.
     """
     settings = application.settings
+    if app is None and not settings.is_local and (settings.without_key == "everything" or not application.keys.some()):
+        _check_reach(settings, "Make one with `seesame keys create NAME --scope admin`, or set SEESAME_ADMIN_KEY")
     stop = threading.Event()
 
     def drain() -> None:  # at once, so that the indexer's last batch and the last requests end side by side
@@ -128,6 +133,8 @@ def serving(
     if app is None:
         _task("reading the vectors", application.search.warm, server.fail)
         tasks.append(_task("the imports", application.job_runner.run_forever, server.fail))
+        if not settings.is_local or "admin" not in settings.open_scopes:
+            _task("the keys", functools.partial(application.keys.keep, stop), server.fail)
     if index:
         tasks.append(_task("the indexer", application.indexer.run_forever, server.fail))
         look = functools.partial(application.duplicates.keep, stop, every_s=settings.duplicates_every_s)
@@ -146,6 +153,16 @@ def serving(
         server.stop()
         for task in tasks:
             task.join(_INDEXER_S)
+
+
+def _check_reach(settings: Settings | ClipSettings, remedy: str) -> None:
+    """Refuses to let others in without any key, unless that was said in so many words; then the log has it."""
+    if settings.without_key != "everything":
+        raise SettingsError(
+            f"Others could ask {settings.host}, and there is no key. {remedy}. Or listen on 127.0.0.1."
+            " Or set SEESAME_WITHOUT_KEY=everything, if whoever can reach it may change and delete everything."
+        )
+    _log.warning("⚠️ Whoever reaches %s may do everything: SEESAME_WITHOUT_KEY=everything", settings.host)
 
 
 def _task(name: str, work: Callable[[], None], on_death: Callable[[str], None]) -> threading.Thread:

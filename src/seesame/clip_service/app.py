@@ -14,12 +14,15 @@ from seesame.clip_service.metrics import ClipMetrics
 from seesame.clip_service.routes import ONE_PICTURE, router
 from seesame.clip_service.schemas import MAX_BATCH
 from seesame.http import problems
+from seesame.http.gate import Gate, Guard
 from seesame.http.metrics import RequestMetrics, process_registry
 from seesame.http.middleware import HeadAsGet, RequestMiddleware
+from seesame.keys import FixedKey, Holder
 from seesame.models import hub
 from seesame.models.image_model import ImageModel
 from seesame.settings import ClipSettings
 from seesame.tracing import open_tracing
+from seesame.types import Scope
 
 _ENVELOPE_BYTES = 64 * 1024  # what multipart puts around a picture
 _BATCH_BYTES = 64 * 2**20
@@ -60,12 +63,23 @@ def create_app(settings: ClipSettings, *, model: ImageModel | None = None) -> Fa
     problems.install(app)
     single = next(route for route in router.routes if getattr(route, "path", "") == ONE_PICTURE)
     app.add_middleware(Admission, engine=engine, route=single)  # the last of these is the first that a request meets
+    if settings.clip_key is not None:
+        key = FixedKey(settings.clip_key.get_secret_value())
+
+        async def holder_of(given: str) -> Holder | None:
+            return key.holder(given)
+
+        app.add_middleware(Gate, guard=Guard(holder_of), needed=_needed)
     app.add_middleware(RequestMiddleware, max_body_bytes=app.state.max_batch_bytes)
     app.add_middleware(RequestMetrics, registry=registry)
     if tracing is not None:
         app.add_middleware(tracing.requests)
     app.add_middleware(HeadAsGet)
     return app
+
+
+def _needed(_: str, path: str) -> Scope | None:
+    return None if path in ("/health/live", "/health/ready") else "admin"
 
 
 def describe() -> dict[str, Any]:
@@ -75,6 +89,7 @@ def describe() -> dict[str, Any]:
 
 def _described(lifespan: Any = None) -> FastAPI:
     app = problems.Described(
+        needed=_needed,
         title="Seesame CLIP service",
         version=__version__,
         summary="Pictures and words in, unit vectors out.",

@@ -42,6 +42,7 @@ TOO_SLOW: Final = "The CLIP service did not answer in time."
 FAILED: Final = "The CLIP service failed."
 NONSENSE: Final = "What the CLIP service answered makes no sense."
 OTHER_SPACE: Final = "The CLIP service answers with vectors of another model."
+OTHER_KEY: Final = "The CLIP service asks for another key. SEESAME_CLIP_KEY must be the same there and here."
 REFUSED: Final = "The CLIP service refused the request."
 
 _CHECK_S: Final = 1.0
@@ -182,6 +183,8 @@ class ClipService:
     def _state(self) -> ServiceState:
         """Asks, whatever the breaker thinks. Raises EmbedderUnavailable."""
         with self._reply("GET", "health", until=self._clock() + _CHECK_S) as response:
+            if response.status_code == 401:
+                self._warn(f"⚠️ {OTHER_KEY}", {})
             if response.status_code != 200:
                 raise EmbedderUnavailable(FAILED)
             facts = _json_object(_body(response, _MAX_OTHER_BYTES))

@@ -33,6 +33,6 @@ class SharedSearch:
             self._app,
             allow_origins=origins,
             allow_methods=("GET", "POST"),  # not PUT or DELETE: a product may be called `a/similar`
-            allow_headers=("X-Request-ID",),
+            allow_headers=("Authorization", "X-Request-ID"),
             expose_headers=("X-Request-ID", "Retry-After"),
         )

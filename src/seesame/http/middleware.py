@@ -30,7 +30,10 @@ _HEADERS = {
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",  # photos are taken by the phone's own camera
 }
+_SECURE_HEADERS = _HEADERS | {"Strict-Transport-Security": "max-age=31536000"}  # to what came by https alone
 
 
 class BodyLimits(NamedTuple):
@@ -67,7 +70,8 @@ class RequestMiddleware:
         current = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
         token = request_id.set(current)
         try:
-            reply = _with_headers(send, current)
+            secure = scope.get("scheme") == "https"
+            reply = _with_headers(send, current, _SECURE_HEADERS if secure else _HEADERS)
             limits = self._files.get(scope["path"], self._limits)
             bounded = _bounded(receive, limits)
             if headers.get("content-type", "").partition(";")[0].strip().lower().endswith(("/json", "+json")):
@@ -170,12 +174,12 @@ async def discard(receive: Receive) -> None:
             pass
 
 
-def _with_headers(send: Send, current: str) -> Send:
+def _with_headers(send: Send, current: str, common: Mapping[str, str]) -> Send:
     async def reply(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = current
-            for name, value in _HEADERS.items():
+            for name, value in common.items():
                 headers.setdefault(name, value)
         await send(message)
 

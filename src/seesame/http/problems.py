@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +17,7 @@ from starlette.routing import Match, Mount
 
 from seesame import errors
 from seesame.logs import request_id
+from seesame.types import Scope
 
 _log = logging.getLogger(__name__)
 
@@ -83,19 +84,32 @@ def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": _DESCRIBED[status], "model": ProblemOut} for status in statuses}
 
 
-class Described(FastAPI):
-    """An application whose description has the problems that follow from what an operation takes."""
+_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "`X-API-Key: KEY` does as well. A process that its own machine alone can ask needs none.",
+}
 
-    def __init__(self, **options: Any) -> None:
+
+class Described(FastAPI):
+    """An application whose description has the problems and the keys that follow from what an operation takes."""
+
+    def __init__(self, *, needed: Callable[[str, str], Scope | None], **options: Any) -> None:
+        """`needed`: the scope that a method and a path ask for, where keys are asked for; None: they need no key."""
         refused = {"description": "The request was refused before it got there.", "model": ProblemOut}
         super().__init__(responses={"4XX": refused}, **options)
+        self._needed = needed
 
     def openapi(self) -> dict[str, Any]:
         """The description."""
         if self.openapi_schema is None:
-            for path, operations in super().openapi()["paths"].items():
-                for operation in operations.values():
+            described = super().openapi()
+            described["components"]["securitySchemes"] = {"key": _KEY}
+            for path, operations in described["paths"].items():
+                for method, operation in operations.items():
                     _describe_problems(path, operation)
+                    if (scope := self._needed(method.upper(), path)) is not None:
+                        operation["security"] = [{"key": [scope]}, {}]
         return super().openapi()
 
 

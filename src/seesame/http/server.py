@@ -63,6 +63,7 @@ class Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # by default it believes whoever speaks from this machine
             timeout_keep_alive=math.ceil(limits.idle_s),
             timeout_graceful_shutdown=_CLOSE_S,
         )

@@ -25,8 +25,10 @@ _CONNECTIONS = 20
 class Options(TypedDict, total=False):
     """What every client can be given."""
 
+    key: str | None
+    """A key of the API, as `seesame keys create` prints; of a CLIP service, what its SEESAME_CLIP_KEY holds."""
     headers: Mapping[str, str]
-    """Sent with every request, such as the key that a proxy before Seesame asks for."""
+    """Sent with every request, such as what a proxy before Seesame asks for."""
     timeout: httpx2.Timeout
     """How long a single step may take: to connect (5 s), to send or to get some bytes (30 s)."""
     deadline_s: float | None
@@ -49,6 +51,7 @@ class _Settings:
         self,
         url: str,
         *,
+        key: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: httpx2.Timeout = _TIMEOUT,
         deadline_s: float | None = 60.0,
@@ -60,6 +63,9 @@ class _Settings:
         base = httpx2.URL(url)
         if base.scheme not in ("http", "https") or not base.host:
             raise ValueError("the URL must be http://HOST:PORT or https://HOST:PORT")
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise ValueError("the key holds characters that no key has, such as the end of a line")
+        authorization = {} if key is None else {"Authorization": f"Bearer {key}"}
         self.clock = clock
         self._timeout = timeout
         self._deadline_s = deadline_s
@@ -67,7 +73,7 @@ class _Settings:
         self._request_id = request_id
         self._http_options: dict[str, Any] = {
             "base_url": base,
-            "headers": {"User-Agent": f"seesame-client/{__version__}", **(headers or {})},
+            "headers": {"User-Agent": f"seesame-client/{__version__}", **authorization, **(headers or {})},
             "limits": httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
         }
 

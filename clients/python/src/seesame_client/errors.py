@@ -6,6 +6,7 @@ SeesameError
 ├── InvalidReply            a reply that makes no sense: something else than Seesame may have answered
 ├── Refused                 a problem of the server: `status`, `code`, `detail`, `request_id`
 │   ├── InvalidRequest      400, 413, 415, 422: the request or its photo is at fault; `fields` names what is wrong
+│   ├── NotAllowed          401, 403: a key is needed, is none, or is not for this
 │   ├── NotFound            404
 │   ├── Conflict            409
 │   ├── Busy                429: come again after `retry_after_s`
@@ -81,6 +82,10 @@ class InvalidRequest(Refused):
     """The request, or a photo in it, is at fault: sent again, it fails again."""
 
 
+class NotAllowed(Refused):
+    """A key is needed, was revoked or is over, or is not for this."""
+
+
 class NotFound(Refused):
     """There is no such product, image, job or space."""
 
@@ -110,6 +115,8 @@ class JobFailed(SeesameError):
 
 _KINDS: Mapping[int, type[Refused]] = {
     400: InvalidRequest,
+    401: NotAllowed,
+    403: NotAllowed,
     404: NotFound,
     409: Conflict,
     413: InvalidRequest,

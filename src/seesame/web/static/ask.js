@@ -62,6 +62,10 @@ async function load(fields, photo, signal) {
     photo.id = null; // the server keeps it no longer
     response = await send(fields, photo, signal);
   }
+  if (response.redirected) { // to where one signs in
+    location.assign(response.url);
+    return new Promise(() => {}); // this page is left
+  }
   if (!response.headers.get("content-type")?.startsWith("text/html")) throw new Unanswered(response.status);
   return new DOMParser().parseFromString(await response.text(), "text/html");
 }

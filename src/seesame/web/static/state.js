@@ -10,10 +10,13 @@ export function serviceState() {
   let timer;
 
   const refresh = async () => {
+    if (line.hidden) return;
     const mine = ++asked;
     const health = await fetchHealth().catch(() => ({ status: "unreachable" }));
     if (mine !== asked) return; // asked again meanwhile
     clearTimeout(timer);
+    line.hidden = health === null;
+    if (health === null) return;
     if (!document.hidden) timer = setTimeout(refresh, EVERY_MS);
     const [level, words] = stateOf(health);
     line.dataset.level = level;
@@ -35,9 +38,10 @@ export function serviceState() {
   };
 }
 
-/** @returns {Promise<Health>} */
+/** @returns {Promise<?Health>} null where it is not for whoever looks at the page */
 async function fetchHealth() {
   const response = await fetch("/health", { signal: AbortSignal.timeout(PATIENCE_MS) });
+  if (response.status === 401 || response.status === 403) return null;
   if (!response.ok) throw new Error(`status ${response.status}`);
   return response.json();
 }

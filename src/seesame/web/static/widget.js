@@ -227,7 +227,7 @@ class SeesameSearch extends HTMLElement {
   }
 
   connectedCallback() {
-    for (const name of ["endpoint", "limit", "filter", "texts"]) { // set before this script was there
+    for (const name of ["endpoint", "key", "limit", "filter", "texts"]) { // set before this script was there
       if (!Object.hasOwn(this, name)) continue;
       const value = this[name];
       delete this[name];
@@ -253,6 +253,8 @@ class SeesameSearch extends HTMLElement {
 
   get endpoint() { return this.getAttribute("endpoint") || HOME; }
   set endpoint(address) { this.setAttribute("endpoint", address); }
+  get key() { return this.getAttribute("key") || ""; }
+  set key(text) { this.setAttribute("key", text); }
   get limit() { return Number(this.getAttribute("limit")) || 12; }
   set limit(count) { this.setAttribute("limit", count); }
   get filter() { return JSON.parse(this.getAttribute("filter") || "{}"); }
@@ -311,16 +313,17 @@ class SeesameSearch extends HTMLElement {
   }
 
   #post({ upload, words, productId }, signal) {
-    const { limit, filter } = this;
+    const { limit, filter, key } = this;
+    const headers = key && { Authorization: `Bearer ${key}` };
     if (upload) {
       const body = new FormData();
       body.set("image", upload, "photo");
       body.set("limit", limit);
       body.set("filter", JSON.stringify(filter));
-      return post(this.#address("v1/search/image"), { body, signal });
+      return post(this.#address("v1/search/image"), { body, signal, headers: { ...headers } });
     }
     const body = JSON.stringify({ queries: [words ? { text: words } : { product_id: productId }], limit, filter });
-    return post(this.#address("v1/search"), { body, signal, headers: { "Content-Type": "application/json" } });
+    return post(this.#address("v1/search"), { body, signal, headers: { ...headers, "Content-Type": "application/json" } });
   }
 
   #fail(query, error) {

@@ -13,8 +13,9 @@ export function onShown(...shown) {
  */
 export async function refresh() {
   const response = await fetch(location.href).catch(() => null);
+  if (response?.redirected) location.assign(response.url); // to where one signs in
   const isPage = response?.headers.get("content-type")?.startsWith("text/html");
-  if (!isPage || document.querySelector("dialog[open]")) return false;
+  if (!isPage || response.redirected || document.querySelector("dialog[open]")) return false;
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const focused = document.activeElement.closest("#main :is(a, button, input)");
   document.getElementById("main").replaceWith(document.adoptNode(page.getElementById("main")));
