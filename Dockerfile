@@ -21,8 +21,8 @@ RUN pip wheel --no-deps --wheel-dir /build/wheels /build
 
 
 FROM ${PYTHON} AS seesame
-RUN groupadd --system --gid 10001 seesame \
-    && useradd --system --uid 10001 --gid seesame --home-dir /var/lib/seesame --shell /usr/sbin/nologin seesame \
+RUN groupadd --gid 10001 seesame \
+    && useradd --no-log-init --uid 10001 --gid seesame --home-dir /var/lib/seesame --shell /usr/sbin/nologin seesame \
     && install -d -o seesame -g seesame -m 0750 /var/lib/seesame /var/cache/seesame
 COPY --from=build /opt/seesame /opt/seesame
 # A layer of its own, so that an update of Seesame brings a few MB.
@@ -33,7 +33,7 @@ ENV PATH=/opt/seesame/bin:$PATH \
     SEESAME_CACHE_DIR=/var/cache/seesame \
     HF_HOME=/var/cache/seesame/huggingface \
     SEESAME_HOST=0.0.0.0
-USER seesame
+USER 10001:10001
 ENTRYPOINT ["seesame"]
 
 
