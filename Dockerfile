@@ -17,7 +17,7 @@ RUN pip --python /opt/seesame/bin/python install --require-hashes --only-binary 
     && find /opt/seesame -type d '(' -name tests -o -name test ')' -prune -exec rm -r '{}' +
 COPY pyproject.toml README.md LICENSE /build/
 COPY src /build/src
-RUN pip wheel --no-deps --wheel-dir /build/wheels /build
+RUN pip --python /opt/seesame/bin/python install --no-deps --root /build/root /build
 
 
 FROM ${PYTHON} AS seesame
@@ -26,8 +26,7 @@ RUN groupadd --gid 10001 seesame \
     && install -d -o seesame -g seesame -m 0750 /var/lib/seesame /var/cache/seesame
 COPY --from=build /opt/seesame /opt/seesame
 # A layer of its own, so that an update of Seesame brings a few MB.
-RUN --mount=type=bind,from=build,source=/build/wheels,target=/build/wheels \
-    pip --python /opt/seesame/bin/python install --no-cache-dir --no-index --no-deps /build/wheels/*.whl
+COPY --from=build /build/root /
 ENV PATH=/opt/seesame/bin:$PATH \
     SEESAME_DATA_DIR=/var/lib/seesame \
     SEESAME_CACHE_DIR=/var/cache/seesame \
