@@ -1,6 +1,6 @@
-"""`python -m seesame.health`: whether the process at this machine's SEESAME_PORT is ready, for the checks of containers.
+"""`python -m seesame.health`: whether the process at this machine's SEESAME_PORT is ready, for checks of containers.
 
-They run it every few seconds, so it is no command of `seesame`, whose imports alone take a good part of a second.
+They run it every few seconds, so it is no command of `seesame`, whose imports alone take a second and more.
 """
 
 import http.client
@@ -12,7 +12,9 @@ _TIMEOUT_S = 4.0
 
 def main() -> int:
     """Prints what `/health/ready` answers; 0 for ready, else 1."""
-    connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("SEESAME_PORT") or 8000), timeout=_TIMEOUT_S)
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", int(os.environ.get("SEESAME_PORT") or 8000), timeout=_TIMEOUT_S
+    )
     try:
         connection.request("GET", "/health/ready")
         answer = connection.getresponse()

@@ -1,5 +1,6 @@
 """The files of the containers hold together; `make check` holds them against hadolint and the schema of Compose."""
 
+import os
 import re
 import subprocess
 import sys
@@ -90,7 +91,8 @@ def test_images_are_built_of_stages_that_exist() -> None:
 
 def test_a_build_is_sent_what_it_copies_and_nothing_else() -> None:
     """No `.git`, no secrets, no data, no environment of the developer's."""
-    copied = {name for line in re.findall(r"^COPY (?!--from)(.*)$", _DOCKERFILE, re.MULTILINE) for name in line.split()[:-1]}
+    copies = re.findall(r"^COPY (?!--from)(.*) \S+$", _DOCKERFILE, re.MULTILINE)
+    copied = {name for copy in copies for name in copy.split()}
     rules = [line for line in (_ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert rules[0] == "*"
     assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
@@ -120,27 +122,34 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
 
 def test_the_guide_names_services_and_files_that_exist() -> None:
     """Its commands cannot all be run here, but none may miss its aim."""
-    commands = re.findall(r"docker compose ([^\n`]*)", _GUIDE)
-    aimed = [re.search(r"(?:exec|run|restart|logs|stop|--scale)\s+(?:-{1,2}\S+\s+)*([a-z-]+)", one) for one in commands]
-    assert {found.group(1) for found in aimed if found} <= set(_SERVICES)
-    for name in re.findall(r"[\w./-]*(?:compose|deploy/|Dockerfile)[\w./-]*\.(?:yml|sh|conf)", _GUIDE):
+    aimed = re.findall(r"docker compose (?:exec|logs)(?: -\S+)* ([a-z-]+)|--scale ([a-z-]+)=", _GUIDE)
+    assert {name for names in aimed for name in names if name} <= set(_SERVICES)
+    for name in re.findall(r"(?:docker-compose|deploy/)[\w./-]*\.(?:yml|sh)", _GUIDE):
         assert (_ROOT / name).exists(), name
 
 
+class _Process(HTTPServer):
+    """What answers at /health/ready with its `status`."""
+
+    status = 200
+
+
 class _Answering(BaseHTTPRequestHandler):
+    server: _Process
+
     def do_GET(self) -> None:
-        self.send_response(self.server.status if self.path == "/health/ready" else 404)  # type: ignore[attr-defined]
+        self.send_response(self.server.status if self.path == "/health/ready" else 404)
         self.end_headers()
         self.wfile.write(b'{"code":"draining"}')
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         pass
 
 
 @pytest.fixture
-def process() -> Iterator[HTTPServer]:
-    """What answers at /health/ready with its `status`."""
-    with HTTPServer(("127.0.0.1", 0), _Answering) as server:
+def process() -> Iterator[_Process]:
+    """A process that is ready."""
+    with _Process(("127.0.0.1", 0), _Answering) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
@@ -148,21 +157,21 @@ def process() -> Iterator[HTTPServer]:
 
 def _health(port: int) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "seesame.health"]
-    return subprocess.run(command, env={"SEESAME_PORT": str(port)}, capture_output=True, text=True, check=False)
+    environment = os.environ | {"SEESAME_PORT": str(port)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_check_of_a_container_tells_ready_from_not(process: HTTPServer) -> None:
+def test_the_check_of_a_container_tells_ready_from_not(process: _Process) -> None:
     """With the reason, which `docker inspect` then shows."""
-    process.status = 200  # type: ignore[attr-defined]
     assert _health(process.server_port).returncode == 0
-    process.status = 503  # type: ignore[attr-defined]
+    process.status = 503
     refused = _health(process.server_port)
     assert (refused.returncode, refused.stdout) == (1, '{"code":"draining"}\n')
 
 
 def test_the_check_of_a_container_fails_where_nothing_listens() -> None:
     """In a line, not in a traceback."""
-    with HTTPServer(("127.0.0.1", 0), _Answering) as gone:
+    with _Process(("127.0.0.1", 0), _Answering) as gone:
         port = gone.server_port
     refused = _health(port)
     assert refused.returncode == 1
