@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the secrets of docker-compose.prod.yml in the folder secrets/, or the one named. What is there already stays.
+# Makes the secrets of the Compose files for production in the folder secrets/, or the one named. What is there already stays.
 set -eu
 folder=${1:-secrets}
 
@@ -17,5 +17,6 @@ keep database_url "postgresql://seesame:$(cat "$folder/postgres_password")@postg
 keep redis.conf "requirepass $(random)"
 keep redis_url "redis://:$(sed 's/^requirepass //' "$folder/redis.conf")@redis:6379/0"
 keep seesame_clip_key "$(random)"
+keep grafana_password "$(random)"
 keep seesame_admin_key "$(random)"
 echo "The key to everything is in $folder/seesame_admin_key"

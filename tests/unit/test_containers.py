@@ -28,12 +28,14 @@ def _compose(path: Path) -> dict[str, Any]:
 
 
 _SERVICES = _compose(_PRODUCTION)["services"]
+_MONITORING = _compose(_ROOT / "deploy" / "compose.monitoring.yml")
+_ALL = _SERVICES | _MONITORING["services"]
 
 
-@pytest.mark.parametrize("name", _SERVICES)
+@pytest.mark.parametrize("name", _ALL)
 def test_each_service_is_confined_watched_and_limited(name: str) -> None:
     """Whatever breaks into one finds no right to use, no file to change, and no more of the machine than its share."""
-    service = _SERVICES[name]
+    service = _ALL[name]
     assert service["read_only"] is True
     assert service["init"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -46,11 +48,12 @@ def test_each_service_is_confined_watched_and_limited(name: str) -> None:
     assert service["logging"]["options"]["max-size"]
 
 
-def test_only_the_backend_is_published_and_what_keeps_data_has_no_way_out() -> None:
+def test_only_what_has_pages_is_published_and_what_keeps_data_has_no_way_out() -> None:
     """On this machine alone, unless SEESAME_PUBLISH says otherwise."""
     assert _compose(_PRODUCTION)["networks"]["inside"] == {"internal": True}
-    assert {name: service["ports"] for name, service in _SERVICES.items() if "ports" in service} == {
-        "backend": ["${SEESAME_PUBLISH:-127.0.0.1:8000}:8000"]
+    assert {name: service["ports"] for name, service in _ALL.items() if "ports" in service} == {
+        "backend": ["${SEESAME_PUBLISH:-127.0.0.1:8000}:8000"],
+        "grafana": ["${SEESAME_PUBLISH_GRAFANA:-127.0.0.1:3000}:3000"],
     }
     assert {name for name, service in _SERVICES.items() if service["networks"] == ["inside"]} >= {
         "postgres", "redis", "worker",
@@ -76,7 +79,7 @@ def test_an_overlay_changes_only_what_is_there() -> None:
     """A name that the main file does not have would become a service or a network of its own."""
     for path in _OVERLAYS:
         overlay = _compose(path)
-        assert set(overlay["services"]) <= set(_SERVICES), path.name
+        assert set(overlay["services"]) <= set(_ALL), path.name
         assert set(overlay.get("networks", ())) <= set(_compose(_PRODUCTION)["networks"]), path.name
 
 
@@ -105,8 +108,8 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
     command = ["sh", str(_ROOT / "deploy" / "make_secrets.sh"), str(folder)]
     subprocess.run(command, check=True, capture_output=True)
     made = {path.name: path.read_text() for path in folder.iterdir()}
-    assert set(made) == set(_compose(_PRODUCTION)["secrets"])
-    assert set(made) == {secret for service in _SERVICES.values() for secret in service.get("secrets", ())}
+    assert set(made) == {*_compose(_PRODUCTION)["secrets"], *_MONITORING["secrets"]}
+    assert set(made) == {secret for service in _ALL.values() for secret in service.get("secrets", ())}
     assert folder.stat().st_mode & 0o777 == 0o700
     assert made["postgres_password"].strip() in made["database_url"]
     assert made["redis.conf"].split()[1] in made["redis_url"]
