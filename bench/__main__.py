@@ -13,6 +13,7 @@ from bench import (
     api,
     duplicates,
     embedding,
+    endurance,
     exact,
     hybrid,
     memory,
@@ -42,9 +43,10 @@ BENCHES: dict[str, Callable[[Bench], Iterator[Row | Chart]]] = {
     "service": service.rows,
     "overload": overload.rows,
     "memory": memory.rows,
+    "endurance": endurance.rows,
     "scale": scale.rows,
 }
-LONG = {"duplicates", "memory", "scale"}  # only when asked for by name
+LONG = {"duplicates", "endurance", "memory", "scale"}  # only when asked for by name
 _WHAT = """\
 benchmarks:
   embedding   pictures a second against ONNX Runtime alone, for CLIP ViT-B/32 and the fallback; peak memory
@@ -66,6 +68,8 @@ benchmarks:
   scale       a million vectors: load, index, recall, latency, throughput, filters, price updates; a quarter of an hour,
               only when named ($SEESAME_BENCH_COUNT: how many vectors; usearch is compared with if it is installed)
   memory      the CLIP service's memory after 10,000 requests: ten minutes, only when named
+  endurance   memory and open files over 100,000 requests of all kinds, good and bad: half an hour, only when named
+              ($SEESAME_BENCH_COUNT: how many)
 """
 
 
@@ -78,7 +82,10 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "names", nargs="*", metavar="name", help="which benchmarks (default: all but duplicates, memory and scale)"
+        "names",
+        nargs="*",
+        metavar="name",
+        help="which benchmarks (default: all but duplicates, endurance, memory and scale)",
     )
     parser.add_argument("--markdown", action="store_true", help="print the table as markdown")
     parser.add_argument(

@@ -50,12 +50,19 @@ class Shop:
     @contextmanager
     def up(self) -> Iterator[httpx2.Client]:
         """A client of `seesame up`, which may not answer yet."""
+        with self.process() as (client, _):
+            yield client
+
+    @contextmanager
+    def process(self) -> Iterator[tuple[httpx2.Client, int]]:
+        """A client of `seesame up`, which may not answer yet, and the number of its process."""
         port = free_port()
+        command = [*SEESAME, "up", "--port", str(port)]
         with (
-            running([*SEESAME, "up", "--port", str(port)], folder=self.data_dir, environment=self.environment),
+            running(command, folder=self.data_dir, environment=self.environment) as process,
             httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client,
         ):
-            yield client
+            yield client, process.pid
 
 
 SEESAME = (sys.executable, "-m", "seesame")

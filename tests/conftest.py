@@ -69,6 +69,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
     """One embedded server for the whole run, with a migrated database to copy."""
     with EmbeddedPostgres.start(tmp_path_factory.mktemp("postgres")) as server:
         with psycopg.connect(server.dsn, autocommit=True) as connection:
+            for guard in ("fsync", "full_page_writes", "synchronous_commit"):  # nobody pulls this server's plug
+                connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(guard)))
+            connection.execute("SELECT pg_reload_conf()")
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
         template = Database(make_conninfo(server.dsn, dbname=_TEMPLATE))
         migrate(template)

@@ -37,7 +37,51 @@ def commands() -> str:
     return html.unescape(done.stdout.strip()) + "\n"
 
 
-REFERENCE = {"openapi.json": openapi, "clip-openapi.json": clip_openapi, "cli.md": commands}
+_METRICS = """# Metrics
+
+`GET /metrics` of each process, in Prometheus' text format. The API and `seesame up` listen on port 8000, the CLIP
+service on 8001, the worker on 8002. Beside what is below, on Linux each tells `process_resident_memory_bytes`,
+`process_cpu_seconds_total`, `process_open_fds`, `process_max_fds` and more of
+[prometheus_client](https://prometheus.github.io/client_python/collector/). Of a histogram there are `_bucket`, `_sum`
+and `_count`. `/metrics` asks the database nothing: what was counted there is at most some seconds old, in a backlog of
+millions 20 times as old as the count takes.
+
+`deploy/grafana` has a dashboard, `deploy/prometheus` alerts, both of these metrics alone.
+"""
+
+
+def metrics() -> str:
+    """All that the processes tell Prometheus; needs no database."""
+    from prometheus_client import CollectorRegistry
+    from starlette.applications import Starlette
+
+    from seesame.clip_service.metrics import ClipMetrics
+    from seesame.http.metrics import RequestMetrics, process_registry
+    from seesame.metrics import Readings, ShopMetrics
+
+    release = [c for c in process_registry()._collector_to_names if hasattr(c, "_labelnames")]  # noqa: SLF001
+    requests = RequestMetrics(Starlette(), registry=CollectorRegistry())
+    parts = {
+        "Every process": release,
+        "Requests: API and CLIP service": vars(requests).values(),
+        "API and worker": [*vars(ShopMetrics()).values(), *Readings(dict).describe()],
+        "CLIP service": vars(ClipMetrics(CollectorRegistry())).values(),
+    }
+    sections = [_METRICS]
+    for title, collectors in parts.items():
+        rows = sorted(_metric(each) for each in collectors if hasattr(each, "_labelnames"))
+        sections.append(f"\n## {title}\n\n| name | type | labels | |\n|---|---|---|---|\n" + "".join(rows))
+    return "".join(sections)
+
+
+def _metric(collector: Any) -> str:
+    (metric,) = collector.describe() if hasattr(collector, "describe") else (collector,)
+    name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+    labels = ", ".join(f"`{label}`" for label in collector._labelnames)  # noqa: SLF001
+    return f"| `{name}` | {metric.type} | {labels} | {metric.documentation} |\n"
+
+
+REFERENCE = {"openapi.json": openapi, "clip-openapi.json": clip_openapi, "cli.md": commands, "metrics.md": metrics}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from seesame.cache import VectorCache
 from seesame.calibrating import Calibrator
@@ -31,6 +33,7 @@ from seesame.logs import request_id
 from seesame.metrics import ShopMetrics
 from seesame.models import hub
 from seesame.models.fallback import FallbackModel
+from seesame.parts import Health
 from seesame.pictures import PictureStore
 from seesame.query_photos import QueryPhotos
 from seesame.recall import RecallGauge
@@ -38,12 +41,20 @@ from seesame.search import Search
 from seesame.settings import Settings
 from seesame.spaces import Spaces
 from seesame.statistics import Statistics
+from seesame.tracing import Tracing, open_tracing
 from seesame.trials import Trials
 from seesame.types import Embedder, Space
 
 _log = logging.getLogger(__name__)
 
 _BULK_S = 25.0  # for a request of the backfill; two of them fit into the lease of its images
+
+
+@dataclass(slots=True)
+class Live:
+    """What may change while the process runs."""
+
+    origins: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,17 @@ class Application:
     metrics: ShopMetrics
     models: LocalModels
     clip: ClipWatch | None  # None: models run in this process
+    health: Health
+    fetcher: Fetcher
+    live: Live
+    tracing: Tracing | None
+
+    TAKEN_UP: ClassVar[frozenset[str]] = frozenset({"allowed_image_hosts", "cors_origins"})
+
+    def take_up(self, settings: Settings) -> None:
+        """Works by the settings `TAKEN_UP` from now on."""
+        self.fetcher.trust(settings.image_hosts)
+        self.live.origins = settings.shared_origins
 
     def use_model(self, *, to_fill: bool = True) -> bool:
         """Lets CLIP answer if it can right now, from a service or the cache; whether it can.
@@ -174,24 +196,41 @@ def open_application(settings: Settings) -> Iterator[Application]:
         migrate(database)
         pictures = PictureStore(settings.data_dir / "pictures", keep_originals=settings.keep_originals)
         catalogue = Catalogue(database, pictures, limits=limits)
-        fallback = LocalEmbedder(FallbackModel.load(settings.cache_dir), limits=limits)
+        tracing = open_tracing("seesame")
+        if tracing is not None:
+            stack.callback(tracing.close)
+        metrics = ShopMetrics(tracing)
+        fallback = LocalEmbedder(FallbackModel.load(settings.cache_dir), limits=limits, on_stage=metrics.fallback_stage)
         spaces = Spaces(database, fallback)
         stack.callback(spaces.close)
         fetcher = stack.enter_context(
-            Fetcher(FetchPolicy(max_bytes=limits.max_bytes, allowed_hosts=settings.image_hosts))
+            Fetcher(
+                FetchPolicy(max_bytes=limits.max_bytes, allowed_hosts=settings.image_hosts), on_fetch=metrics.fetched
+            )
         )
         cache = VectorCache(redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None)
         stack.callback(cache.close)
         models = LocalModels(
-            spaces, model=settings.model, precision=settings.precision, cache_dir=settings.cache_dir, limits=limits
+            spaces,
+            model=settings.model,
+            precision=settings.precision,
+            cache_dir=settings.cache_dir,
+            limits=limits,
+            on_stage=metrics.clip_stage,
         )
         services = {
-            url: ClipService(url, deadline_s=settings.clip_timeout_s, bulk_deadline_s=_BULK_S, headers=_headers)
+            url: ClipService(
+                url,
+                deadline_s=settings.clip_timeout_s,
+                bulk_deadline_s=_BULK_S,
+                headers=partial(_headers, tracing),
+                on_request=metrics.clip_asked,
+            )
             for url in settings.clip_urls
         }
         for service in services.values():
             stack.callback(service.close)
-        metrics = ShopMetrics()
+        clip = ClipWatch(services, spaces) if services else None
         exact = ExactVectors(max_bytes=settings.exact_memory_mb * 1024 * 1024)
         gauge = RecallGauge(database, on_measured=metrics.recalled) if settings.sample_queries else None
         search = Search(
@@ -208,10 +247,19 @@ def open_application(settings: Settings) -> Iterator[Application]:
         )
         indexer = Indexer(database, pictures, spaces, on_batch=metrics.indexed)
         trials = Trials(database, pictures, search)
-        metrics.watch(lambda: cache.counts, spaces.clip_is_available, indexer)
-        importer = Importer(catalogue, fetcher, limits=limits)
+        importer = Importer(catalogue, fetcher, limits=limits, on_stage=metrics.import_stage)
         imports = settings.data_dir / "imports"
         job_runner = JobRunner(database, catalogue, importer, imports, on_batch=metrics.imported)
+        jobs = Jobs(database, imports, on_arrival=job_runner.wake)
+        duplicates = Duplicates(database, pictures, placeholder_products=settings.placeholder_products)
+        health = Health(spaces, cache, indexer, jobs, duplicates, clip, folder=settings.data_dir)
+        metrics.watch(
+            cache=cache,
+            clip_available=spaces.clip_is_available,
+            pool=lambda: database.counts,
+            services=services,
+            health=health,
+        )
         yield Application(
             settings=settings,
             database=database,
@@ -224,13 +272,17 @@ def open_application(settings: Settings) -> Iterator[Application]:
             trials=trials,
             calibrator=Calibrator(database, spaces, trials),
             importer=importer,
-            duplicates=Duplicates(database, pictures, placeholder_products=settings.placeholder_products),
-            jobs=Jobs(database, imports, on_arrival=job_runner.wake),
+            duplicates=duplicates,
+            jobs=jobs,
             job_runner=job_runner,
             cache=cache,
             metrics=metrics,
             models=models,
-            clip=ClipWatch(services, spaces) if services else None,
+            clip=clip,
+            health=health,
+            fetcher=fetcher,
+            live=Live(settings.shared_origins),
+            tracing=tracing,
         )
 
 
@@ -256,7 +308,8 @@ def _make(folder: Path, variable: str) -> None:
         raise SettingsError(f"{variable}: the folder {folder} cannot be made ({error.strerror}).") from error
 
 
-def _headers() -> dict[str, str]:
-    """What goes along to the CLIP service, so that one id leads through the logs of both."""
+def _headers(tracing: Tracing | None) -> dict[str, str]:
+    """What goes along to the CLIP service, so that one id leads through the logs of both, and one trace."""
     current = request_id.get()
-    return {"X-Request-ID": current} if current is not None else {}
+    headers = {"X-Request-ID": current} if current is not None else {}
+    return headers if tracing is None else headers | tracing.headers()

@@ -96,6 +96,14 @@ class VectorCache:
         with self._lock:
             return CacheCounts(self._hits_local, self._hits_redis, self._misses, self._redis_errors)
 
+    @property
+    def redis_works(self) -> bool | None:
+        """Whether the last that asked Redis were answered; None where there is none."""
+        if self._redis is None:
+            return None
+        now = time.monotonic()
+        return all(breaker.state(now) == "closed" for breaker in (self._breaker, self._write_breaker))
+
     def get(self, identity: SpaceIdentity, content_digest: bytes) -> Vector | None:
         """The vector of a content in a space, read-only; None where it is unknown, or Redis cannot say in time."""
         key = (identity, content_digest)

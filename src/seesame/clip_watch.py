@@ -97,7 +97,7 @@ class ClipWatch:
         """Services by their URL. The model of the first is what the shop is configured for."""
         self._spaces = spaces
         self.links = [
-            ClipLink(service, spaces, automatic=number == 0, name=url if len(services) > 1 else None)
+            ClipLink(service, spaces, automatic=number == 0, name=_place(url) if len(services) > 1 else None)
             for number, (url, service) in enumerate(services.items())
         ]
 
@@ -124,3 +124,8 @@ class ClipWatch:
             if link.embedder is not None and link.embedder.identity.model == model:
                 return self._spaces.add(link.embedder, automatic=False, revive=True)
         return None
+
+
+def _place(url: str) -> str:
+    """The URL as the log may have it: without a user and a password."""
+    return url.rpartition("@")[2]

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID, uuid5
 
@@ -155,6 +156,12 @@ class Duplicates:
             images = rows.images(connection, [stand.image_id for stand in stands])
         found = [Placeholder(images[s.image_id], s.products, s.reason) for s in stands if s.image_id in images]
         return found, total, run
+
+    def finished_at(self) -> datetime | None:
+        """When they were last looked for, to the end; None: never."""
+        with self._database.transaction() as connection:
+            run = rows.latest(connection)
+        return None if run is None else run.finished_at
 
     def waiting(self) -> int:
         """How many pictures are not compared yet, most often for want of a vector."""

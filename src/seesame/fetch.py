@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Self
 from urllib.parse import quote, urljoin
@@ -15,11 +15,14 @@ from urllib.parse import quote, urljoin
 import httpcore2
 import idna
 
-from seesame.errors import FetchFailed, HostFailed, UrlNotAllowed
+from seesame.errors import FetchError, FetchFailed, HostFailed, UrlNotAllowed
 from seesame.types import Validators
 
 Resolver = Callable[[str], Sequence[str]]
 """Host name to addresses as text, in the order to try them; raises OSError for an unknown host."""
+
+OnFetch = Callable[[str, float], None]
+"""Told of each fetch: `ok`, or the code of its error, and seconds."""
 
 MAX_LOOKUPS = 16  # a lookup cannot be cancelled: when this many hang, the next fetch waits for one
 MAX_DIALLED = 4  # addresses of one host that are tried
@@ -127,8 +130,10 @@ class Fetcher:
         *,
         resolver: Resolver = system_resolver,
         tls: ssl.SSLContext | None = None,
+        on_fetch: OnFetch = lambda outcome, seconds: None,  # noqa: ARG005 - nobody measures
     ) -> None:
         self._policy = policy
+        self._on_fetch = on_fetch
         self._resolver = resolver
         self._tls = httpcore2.default_ssl_context() if tls is None else tls
         self._trusted = policy.trusted_origins()
@@ -145,6 +150,10 @@ class Fetcher:
         """Start no fetch any more; those under way end by their deadline."""
         self._closed = True
 
+    def trust(self, hosts: frozenset[str]) -> None:
+        """Replaces `allowed_hosts` from the next fetch on. Raises ValueError as the constructor does."""
+        self._trusted = replace(self._policy, allowed_hosts=hosts).trusted_origins()
+
     def fetch(self, url: str) -> bytes:
         """What the URL holds, at most `max_bytes`; raises UrlNotAllowed or FetchFailed."""
         fetched = self.fetch_changed(url)
@@ -158,6 +167,19 @@ class Fetcher:
         """
         if self._closed:
             raise RuntimeError("The fetcher is closed.")
+        started, outcome = time.monotonic(), "failed"
+        try:
+            fetched = self._followed(url, known)
+            outcome = "ok"
+            return fetched
+        except FetchError as error:
+            outcome = error.code
+            raise
+        finally:
+            self._on_fetch(outcome, time.monotonic() - started)
+
+    def _followed(self, url: str, known: Validators | None) -> Fetched | None:
+        """What is where the redirects end."""
         deadline = _Deadline(self._policy.timeout_s)
         place = _parse(url)
         for hop in range(self._policy.max_redirects + 1):

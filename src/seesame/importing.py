@@ -1,9 +1,11 @@
 """Brings products and their pictures into the catalogue. Doing it twice changes nothing."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Literal
 from uuid import UUID
 
 from seesame.catalogue import Catalogue, Source, image_id_of
@@ -46,6 +48,8 @@ class Summary:
 COUNTED = tuple(each.name for each in fields(Summary) if each.name != "errors")
 
 
+OnStage = Callable[[Literal["read", "store", "write"], float], None]
+
 OnBatch = Callable[[Connection, Summary], None]
 """Told of a batch inside its transaction: what it writes is committed with it, and if it raises, nothing is."""
 
@@ -71,7 +75,16 @@ class _Picture:
 class Importer:
     """Imports records in batches. A bad line or picture is told and stops nothing else."""
 
-    def __init__(self, catalogue: Catalogue, fetcher: Fetcher, *, limits: ImageLimits) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        fetcher: Fetcher,
+        *,
+        limits: ImageLimits,
+        on_stage: OnStage = lambda stage, seconds: None,  # noqa: ARG005 - nobody measures
+    ) -> None:
+        """`on_stage` is told the seconds of each stage of a batch."""
+        self._on_stage = on_stage
         self._catalogue = catalogue
         self._fetcher = fetcher
         self._limits = limits
@@ -144,6 +157,7 @@ class Importer:
     ) -> Summary:
         errors = [item for item in batch if isinstance(item, RecordError)]
         records = [item for item in batch if isinstance(item, Record)]
+        started = time.monotonic()
         kept: dict[UUID, Place] = {}
         pictures: dict[UUID, _Picture] = {}
         for loaded in self._loaded(records, pool, downloads):
@@ -154,9 +168,11 @@ class Importer:
                     kept.setdefault(loaded.image_id, loaded)
                 case _Picture():
                     pictures.setdefault(loaded.image_id, loaded)
+        read = time.monotonic()
         known = self._catalogue.known([picture.pair for picture in pictures.values()])
         kept |= {image_id: pictures[image_id].place for image_id in known - kept.keys()}
         images = self._stored([p for image_id, p in pictures.items() if image_id not in kept], pool, errors)
+        stored = time.monotonic()
         products = {record.product.product_id: record.product for record in records}
         summary = Summary()
 
@@ -167,6 +183,9 @@ class Importer:
                 on_batch(connection, summary)
 
         self._catalogue.publish(images, products=list(products.values()), kept=list(kept.values()), beside=beside)
+        self._on_stage("read", read - started)
+        self._on_stage("store", stored - read)
+        self._on_stage("write", time.monotonic() - stored)
         return summary
 
     def _loaded(

@@ -50,6 +50,20 @@ class Progress:
     cut: bool = False  # its turn was over, so images are left for the next
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What became of images that were claimed together, and the seconds of the embedder and from the claim to the end.
+
+    `failed`: a code for each image that has no vector.
+    """
+
+    space: str
+    done: int
+    failed: tuple[str, ...]
+    embedding_s: float
+    took_s: float
+
+
 class _Pause(NamedTuple):
     """Until when a space is left alone, and how often that has happened in a row."""
 
@@ -62,9 +76,11 @@ class _Claim(NamedTuple):
 
     token: UUID
     items: list[WorkItem]
+    at: float
 
 
 OnProgress = Callable[[Progress], None]
+OnBatch = Callable[[Batch], None]
 
 
 class _Tally:
@@ -109,7 +125,7 @@ class Indexer:
         *,
         batch: int | None = None,
         lease_s: float = LEASE_S,
-        on_batch: OnProgress = lambda batch: None,  # noqa: ARG005 - nobody counts
+        on_batch: OnBatch = lambda batch: None,  # noqa: ARG005 - nobody counts
     ) -> None:
         """`batch` is how many images are claimed at once, by default as many as the embedder says."""
         self._database = database
@@ -179,6 +195,11 @@ class Indexer:
         spaces = [space for space, _ in self._spaces.live()]
         with self._database.transaction() as connection:
             return {space.key: work.count_pending(connection, space.space_id) for space in spaces}
+
+    def is_at_work(self) -> bool:
+        """Whether any process holds images of a space that this one can fill."""
+        with self._database.transaction() as connection:
+            return any(work.any_leased(connection, space.space_id) for space, _ in self._spaces.live())
 
     def failures(self, *, limit: int = 100) -> list[work.Failure]:
         """Images that failed, with the reason."""
@@ -290,7 +311,8 @@ class Indexer:
 
     def _claimed(self, connection: Connection, space: Space, embedder: Embedder) -> _Claim:
         token, limit = uuid4(), self._batch or embedder.bulk_size
-        return _Claim(token, work.claim(connection, space, token, limit=limit, lease_s=self._lease_s))
+        items = work.claim(connection, space, token, limit=limit, lease_s=self._lease_s)
+        return _Claim(token, items, time.monotonic())
 
     def _release(self, space: Space, claim: _Claim) -> None:
         with self._database.transaction() as connection:
@@ -298,11 +320,13 @@ class Indexer:
 
     def _embed_batch(self, space: Space, embedder: Embedder, claim: _Claim, tally: "_Tally") -> _Claim:
         """Embeds what is claimed and writes it; the next claim, of the same transaction: small batches cost little."""
+        started = time.monotonic()
         try:
             done, failed = self._embed(embedder, claim.items)
         except BaseException:
             self._release(space, claim)
             raise
+        embedding_s = time.monotonic() - started
         with self._database.transaction() as connection:
             work.finish(connection, space, claim.token, done)
             for item, code in failed:
@@ -311,7 +335,8 @@ class Indexer:
             following = self._claimed(connection, space, embedder)
         self._pauses.pop(space.space_id, None)
         tally.add(len(done), len(failed))
-        self._on_batch(Progress(space.key, len(claim.items), len(done), len(failed)))
+        codes = tuple(code for _, code in failed)
+        self._on_batch(Batch(space.key, len(done), codes, embedding_s, time.monotonic() - claim.at))
         return following
 
     def _embed(

@@ -71,6 +71,11 @@ class Jobs:
         self._folder = folder
         self._on_arrival = on_arrival
 
+    def counts(self) -> dict[str, int]:
+        """How many there are, by status."""
+        with self._database.transaction() as connection:
+            return rows.count_by_status(connection)
+
     def upload(self) -> Upload:
         """Begins to take a file in.
 

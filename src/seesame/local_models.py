@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from seesame.embedding.batcher import OnStage
 from seesame.embedding.local import LocalEmbedder
 from seesame.errors import (
     DatabaseError,
@@ -48,7 +49,14 @@ class LocalModels:
     """The models of one process. Safe to use from several threads."""
 
     def __init__(
-        self, spaces: Spaces, *, model: str, precision: Precision, cache_dir: Path, limits: ImageLimits
+        self,
+        spaces: Spaces,
+        *,
+        model: str,
+        precision: Precision,
+        cache_dir: Path,
+        limits: ImageLimits,
+        on_stage: OnStage = lambda stage, seconds: None,  # noqa: ARG005 - nobody measures
     ) -> None:
         """`model` is the one of the settings."""
         self._spaces = spaces
@@ -56,6 +64,7 @@ class LocalModels:
         self._precision = precision
         self._cache_dir = cache_dir
         self._limits = limits
+        self._on_stage = on_stage
         self._loading = threading.Lock()  # held while a model is loaded, so that none is loaded twice
         self._held: dict[Origin, LocalEmbedder] = {}
         self._leaving: deque[tuple[float, LocalEmbedder]] = deque()  # searches in flight may still ask them
@@ -200,7 +209,7 @@ class LocalModels:
         model = ClipModel.load(folder, name=name, precision=_precision(precision), cache_dir=self._cache_dir)
         identity = model.identity
         _log.info("✅ CLIP feature extraction successful: %d dimensions (%s)", identity.dimensions, identity.key)
-        return LocalEmbedder(model, limits=self._limits)
+        return LocalEmbedder(model, limits=self._limits, on_stage=self._on_stage)
 
 
 def _precision(text: str) -> Precision:

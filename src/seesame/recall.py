@@ -15,7 +15,7 @@ from seesame.types import Page, Space, Vector, Vectors
 
 _log = logging.getLogger(__name__)
 
-EF_SEARCH = (20, 30, 40, 60, 80, 100, 150, 200, 300, 400, 600, 1000)
+EF_SEARCH = (20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 400, 600, 1000)
 _ENOUGH = 0.999  # nothing beyond is worth looking at
 _MORE = 2  # points beyond the one that is chosen, so that it is seen what they would cost
 _TIMEOUT_S = 120  # for comparing all, on a large catalogue

@@ -109,8 +109,9 @@ class Spaces:
             space = rows.register(
                 connection, embedder.identity, "candidate", origin=origin, automatic=automatic, revive=revive
             )
-            work.notify(connection)  # every image may lack its vector there
         self.hold(embedder)
+        with self._database.transaction() as connection:  # not before: woken without it, the indexer would find nothing
+            work.notify(connection)  # every image may lack its vector there
         self.all()
         return space
 

@@ -16,6 +16,14 @@ from seesame.http.problems import problem
 def create_app(application: Application) -> Starlette:
     """Health and metrics of a worker."""
 
+    def health(_: Request) -> Response:
+        report = application.health.look()
+        parts = {
+            name: {"status": part.status, "since": part.since.isoformat(), "detail": part.detail}
+            for name, part in report.parts.items()
+        }
+        return JSONResponse({"status": "down" if report.answering is None else "ok", "parts": parts})
+
     async def live(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
@@ -31,6 +39,7 @@ def create_app(application: Application) -> Starlette:
     async def metrics(_: Request) -> Response:
         return await run_in_threadpool(exposition, application.metrics.registry)
 
-    app = Starlette(routes=[Route("/health/live", live), Route("/health/ready", ready), Route("/metrics", metrics)])
+    paths = {"/health": health, "/health/live": live, "/health/ready": ready, "/metrics": metrics}
+    app = Starlette(routes=[Route(path, endpoint) for path, endpoint in paths.items()])
     app.add_middleware(RequestMiddleware, max_body_bytes=0)
     return app

@@ -10,7 +10,7 @@ import pytest
 _ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["openapi.json", "clip-openapi.json", "cli.md"])
+@pytest.mark.parametrize("name", ["openapi.json", "clip-openapi.json", "cli.md", "metrics.md"])
 def test_the_committed_reference_is_what_the_code_gives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a change, `python tools/make_reference.py` writes it anew."""
     monkeypatch.syspath_prepend(str(_ROOT / "tools"))

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from seesame.db import spaces
+from seesame.db.catalogue import upsert_products
 from seesame.db.embedded import EmbeddedPostgres
 from seesame.db.migrate import migrate, status
-from seesame.db.pool import Database
+from seesame.db.pool import Database, connect, scalar
 from seesame.errors import DatabaseUnavailable, DatabaseUnsuitable
-from seesame.types import SpaceIdentity
+from seesame.types import Product, SpaceIdentity
 
 _MIGRATE = """
 import sys
@@ -92,6 +94,27 @@ def test_who_holds_a_lock_for_too_long_is_told(dsn: str, tmp_path: Path) -> None
         with pytest.raises(DatabaseUnavailable, match=rf"9000_test .* process {holder.info.backend_pid} \(a report, "):
             migrate(database, folder=tmp_path / "migrations", patience_s=0)
     assert [m.name for m in migrate(database, folder=tmp_path / "migrations", patience_s=0)] == ["9000_test"]
+
+
+def test_an_index_is_built_beside_the_writers_and_anew_after_a_try_that_was_cut_off(dsn: str, tmp_path: Path) -> None:
+    """A writer that has not ended yet holds up the migration, not other writers; what the try leaves is replaced."""
+    shutil.copytree(Path(str(resources.files("seesame.db"))) / "migrations", tmp_path / "migrations")
+    statement = "CREATE INDEX CONCURRENTLY tested ON seesame.products (url)"
+    (tmp_path / "migrations" / "9000_test.sql").write_text(statement)
+    database = Database(dsn)
+    with ThreadPoolExecutor() as pool, connect(dsn) as writer, connect(dsn) as other, writer.transaction():
+        upsert_products(writer, [Product("1", title="One")])
+        cut = pool.submit(migrate, database, folder=tmp_path / "migrations", patience_s=1.5)
+        while scalar(other, "SELECT to_regclass('seesame.tested')") is None:
+            assert not cut.done()
+        other.execute("SET lock_timeout = '1s'")
+        upsert_products(other, [Product("2", title="Two")])
+        assert not cut.done()
+        with pytest.raises(DatabaseUnavailable, match=f"process {writer.info.backend_pid}"):
+            cut.result()
+    migrate(database, folder=tmp_path / "migrations")
+    with connect(dsn) as connection:
+        assert scalar(connection, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'seesame.tested'::regclass")
 
 
 def test_a_missing_right_is_told(empty_dsn: str, postgres: EmbeddedPostgres) -> None:

@@ -172,9 +172,12 @@ def _stock(stock: inventory.Stock) -> dict[str, Any]:
 def _counts(app: Application) -> dict[str, Any] | None:
     """What the catalogue holds; None while the database is away."""
     try:
-        products, images = app.catalogue.totals()
-        counted = {"products": products, "images": images, "failed": failures.page(app.database, limit=1)[1]}
-        return counted | {"jobs": app.jobs.page(limit=1)[0], **_spaces(app)}
+        return {
+            "counted": app.statistics.counts(),
+            "answering": app.spaces.answering(),
+            "failed": failures.page(app.database, limit=1)[1],
+            "jobs": app.jobs.page(limit=1)[0],
+        }
     except DatabaseUnavailable:
         return None
 

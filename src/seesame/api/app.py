@@ -49,9 +49,10 @@ def create_app(application: Application) -> FastAPI:
     max_body_bytes = settings.max_upload_bytes * 4 // 3 + _ENVELOPE_BYTES
     app.add_middleware(OwnPages, harmless=_SEARCHES)
     app.add_middleware(RequestMiddleware, max_body_bytes=max_body_bytes, files=files)
-    if origins := settings.shared_origins:
-        app.add_middleware(SharedSearch, origins=origins)
+    app.add_middleware(SharedSearch, origins=lambda: application.live.origins)
     app.add_middleware(RequestMetrics, registry=application.metrics.registry)
+    if application.tracing is not None:
+        app.add_middleware(application.tracing.requests)
     app.add_middleware(HeadAsGet)
 
     static = _Revalidated(directory=Path(str(resources.files("seesame").joinpath("web", "static"))))

@@ -14,7 +14,6 @@ from seesame.api.schemas import (
     ActivatedOut,
     ArrivingOut,
     CategoryOut,
-    ClipOut,
     HealthOut,
     ImageIn,
     ImageOut,
@@ -29,7 +28,7 @@ from seesame.api.schemas import (
     SpacesOut,
     StatsOut,
 )
-from seesame.errors import DatabaseUnavailable, InvalidInput, SeesameError
+from seesame.errors import InvalidInput, SeesameError
 from seesame.http.metrics import exposition
 from seesame.http.problems import described, problem
 from seesame.http.revalidation import revalidated
@@ -162,21 +161,8 @@ def stats(app: App) -> StatsOut:
 
 @router.get("/health", tags=["operation"])
 def health(app: App) -> HealthOut:
-    """What works."""
-    state = app.clip.state if app.clip is not None else None
-    clip = ClipOut(status=state.status, since=state.since) if state else ClipOut(status="in_process", since=None)
-    try:
-        answering = app.spaces.answering()
-    except DatabaseUnavailable:
-        return HealthOut(status="down", database="down", answers_from=None, degraded_reason=None, clip=clip)
-    reason = answering.degraded_reason
-    return HealthOut(
-        status="degraded" if reason else "ok",
-        database="ok",
-        answers_from=answering.space.key,
-        degraded_reason=reason,
-        clip=clip,
-    )
+    """How each part is, and since when."""
+    return HealthOut.of(app.health.look(), app.clip.state if app.clip is not None else None)
 
 
 @router.get("/metrics", tags=["operation"], response_class=PlainTextResponse)

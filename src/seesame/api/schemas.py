@@ -8,6 +8,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from seesame.catalogue import Listing
+from seesame.clip_watch import ClipState
+from seesame.parts import Report
 from seesame.queries import MAX_LIMIT, MAX_OFFSET
 from seesame.spaces import SpaceState
 from seesame.types import Product, ProductImage
@@ -183,11 +185,38 @@ class ClipOut(BaseModel):
     since: datetime | None = Field(description="Since when; null in this process.")
 
 
+class PartOut(BaseModel):
+    """How a part is. It is `unused` where the settings do without it, `unknown` while the database is away."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    status: Literal["ok", "degraded", "down", "unused", "unknown"]
+    since: datetime = Field(description="Since when, as this process has seen it, to within two seconds.")
+    detail: str
+
+
 class HealthOut(BaseModel):
-    """Whether the parts work."""
+    """Whether the parts work. `status` is of searches alone, not of `redis`, `backfill` or `disk`."""
 
     status: Literal["ok", "degraded", "down"]
     database: Literal["ok", "down"]
     answers_from: str | None
     degraded_reason: str | None
     clip: ClipOut
+    parts: dict[str, PartOut] = Field(
+        description="`database`, `clip`, `fallback`, `index`, `redis`, `backfill` and `disk`."
+    )
+
+    @classmethod
+    def of(cls, report: Report, clip: ClipState | None) -> Self:
+        """From what a look saw. `clip` is None where models run in this process."""
+        answering = report.answering
+        reason = answering.degraded_reason if answering else None
+        return cls(
+            status="down" if answering is None else "degraded" if reason else "ok",
+            database="ok" if answering else "down",
+            answers_from=answering.space.key if answering else None,
+            degraded_reason=reason,
+            clip=ClipOut(status=clip.status, since=clip.since) if clip else ClipOut(status="in_process", since=None),
+            parts={name: PartOut.model_validate(part) for name, part in report.parts.items()},
+        )

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from seesame.api.app import create_app
 from seesame.application import Application, open_application
+from seesame.cli.reloading import Reload
 from seesame.clip_service.app import create_app as create_clip_app
 from seesame.http.server import Server, listen
 from seesame.logs import configure_logging
@@ -31,9 +32,9 @@ def up(
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help=_PORT, show_default="8000")] = None,
 ) -> None:
     """Start everything on this machine: PostgreSQL, the API, the web page and the indexer."""
-    settings = _read(Settings, host, port)
+    settings, read = _read(Settings, host, port)
     with open_application(settings) as application, serving(application) as server:
-        server.wait()
+        server.wait(_reload(application, read))
 
 
 def api(
@@ -44,9 +45,9 @@ def api(
 
     Needs DATABASE_URL. It starts and serves whether or not the CLIP service answers.
     """
-    settings = _read(ApiSettings, host, port)
+    settings, read = _read(ApiSettings, host, port)
     with open_application(settings) as application, serving(application, index=False) as server:
-        server.wait()
+        server.wait(_reload(application, read))
 
 
 def worker(
@@ -60,12 +61,12 @@ def worker(
 
     Needs DATABASE_URL.
     """
-    settings = _read(WorkerSettings, host, port)
+    settings, read = _read(WorkerSettings, host, port)
     with (
         open_application(settings) as application,
         serving(application, app=create_worker_app(application)) as server,
     ):
-        server.wait()
+        server.wait(_reload(application, read))
 
 
 def clip(
@@ -73,13 +74,13 @@ def clip(
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help=_PORT, show_default="8001")] = None,
 ) -> None:
     """Start the CLIP service, which turns pictures and words into vectors. Downloads its model on the first start."""
-    settings = _read(ClipSettings, host, port)
+    settings, read = _read(ClipSettings, host, port)
     app = create_clip_app(settings)
     server = Server(app, listen(settings.host, settings.port), on_drain=app.state.engine.drain)
     server.start()
     _log.info("✅ Python CLIP service is up: %s", server.url)
     try:
-        server.wait()
+        server.wait(Reload(settings, read))
     finally:
         server.stop()
 
@@ -87,12 +88,23 @@ def clip(
 P = TypeVar("P", Settings, ApiSettings, WorkerSettings, ClipSettings)
 
 
-def _read(kind: type[P], host: str | None, port: int | None) -> P:
-    """The settings of a process, with what its command line says in their place, and its logging set up."""
-    settings = kind.read()
+def _read(kind: type[P], host: str | None, port: int | None) -> tuple[P, Callable[[], P]]:
+    """The settings of a process, with what its command line says in their place; and what reads them again.
+
+    Sets up its logging.
+    """
     given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
+
+    def read() -> P:
+        return kind.read().model_copy(update=given)
+
+    settings = read()
     configure_logging(settings.log_level, settings.log_format)
-    return settings.model_copy(update=given)
+    return settings, read
+
+
+def _reload(application: Application, read: Callable[[], Settings]) -> Reload[Settings]:
+    return Reload(application.settings, read, taken_up=application.TAKEN_UP, take_up=application.take_up)
 
 
 @contextmanager
@@ -125,6 +137,7 @@ def serving(
     if fetch_model:
         for keep in application.keepers():
             _task("the link to CLIP", functools.partial(keep, stop), server.fail)
+    _task("the health checks", functools.partial(application.health.run_forever, stop), server.fail)
     server.start()
     _log.info("✅ Seesame is up: %s", server.url)
     try:

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
 
 from seesame import __version__
 from seesame.clip_service.admission import Admission
@@ -15,11 +14,12 @@ from seesame.clip_service.metrics import ClipMetrics
 from seesame.clip_service.routes import ONE_PICTURE, router
 from seesame.clip_service.schemas import MAX_BATCH
 from seesame.http import problems
-from seesame.http.metrics import RequestMetrics
+from seesame.http.metrics import RequestMetrics, process_registry
 from seesame.http.middleware import HeadAsGet, RequestMiddleware
 from seesame.models import hub
 from seesame.models.image_model import ImageModel
 from seesame.settings import ClipSettings
+from seesame.tracing import open_tracing
 
 _ENVELOPE_BYTES = 64 * 1024  # what multipart puts around a picture
 _BATCH_BYTES = 64 * 2**20
@@ -30,7 +30,8 @@ def create_app(settings: ClipSettings, *, model: ImageModel | None = None) -> Fa
 
     `model` is used instead of the one that the settings name.
     """
-    registry = CollectorRegistry()
+    registry = process_registry()
+    tracing = open_tracing("seesame-clip")
     metrics = ClipMetrics(registry)
     engine = Engine(settings, metrics, model=model)
 
@@ -45,6 +46,8 @@ def create_app(settings: ClipSettings, *, model: ImageModel | None = None) -> Fa
             with suppress(asyncio.CancelledError):
                 await proving
             await asyncio.to_thread(engine.close)
+            if tracing is not None:
+                await asyncio.to_thread(tracing.close)
 
     app = _described(lifespan)
     app.state.engine = engine
@@ -59,6 +62,8 @@ def create_app(settings: ClipSettings, *, model: ImageModel | None = None) -> Fa
     app.add_middleware(Admission, engine=engine, route=single)  # the last of these is the first that a request meets
     app.add_middleware(RequestMiddleware, max_body_bytes=app.state.max_batch_bytes)
     app.add_middleware(RequestMetrics, registry=registry)
+    if tracing is not None:
+        app.add_middleware(tracing.requests)
     app.add_middleware(HeadAsGet)
     return app
 

@@ -68,6 +68,11 @@ def count_live(connection: Connection) -> int:
     return int(scalar(connection, _SQL["count_live"]))
 
 
+def count_by_status(connection: Connection) -> dict[str, int]:
+    """How many jobs there are of each status; none of those that no job has."""
+    return dict(connection.execute(_SQL["count_by_status"]).fetchall())
+
+
 def insert(
     connection: Connection,
     job_id: UUID,

@@ -2,10 +2,14 @@
 
 A statement that waits for a lock on a table keeps all later writers of that table waiting behind it. So it waits for
 two seconds only; then the transaction is rolled back, the writers get their turn, and it is tried again.
+
+An index on a table that is in use is built beside the writers: a file that holds one CREATE INDEX CONCURRENTLY, and
+nothing else, runs outside a transaction, and from its beginning where an earlier try was cut off.
 """
 
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -16,6 +20,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import class_row
 
 from seesame.db import conversion
@@ -31,8 +36,10 @@ LOCK_TIMEOUT_S = 2.0
 _PATIENCE_S = 60.0
 _PAUSE_S = 1.0  # for those who queued behind
 _LOOK_S = 0.5
+_TURN_S = 0.05
 
 _LOCK = 0x5EE5A3E  # any number that no other program takes
+_BESIDE = re.compile(r"^CREATE INDEX CONCURRENTLY (\w+)", re.MULTILINE)
 _FOLDER = resources.files("seesame.db").joinpath("migrations")
 
 
@@ -60,7 +67,7 @@ def migrate(database: Database, *, folder: Traversable = _FOLDER, patience_s: fl
     """
     applied = []
     with database.session() as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])  # ends with the session, however that ends
+        _await_turn(connection)
         _install_pgvector(connection)
         _create_registry(connection)
         known = {migration.version for migration in _applied(connection)}
@@ -70,7 +77,13 @@ def migrate(database: Database, *, folder: Traversable = _FOLDER, patience_s: fl
         patient = _Patient(database, connection, patience_s)
         for migration in files:
             if migration.version not in known:
-                patient.change(f"Migration {migration.name}", partial(_apply, connection, migration, folder))
+                text = folder.joinpath(f"{migration.name}.sql").read_text()
+                beside = _BESIDE.search(text)
+                patient.change(
+                    f"Migration {migration.name}",
+                    partial(_apply, connection, migration, text, beside[1] if beside else None),
+                    beside=beside is not None,
+                )
                 _log.info("Applied migration %s", migration.name)
                 applied.append(migration)
         for space in list_spaces(connection):
@@ -116,8 +129,20 @@ def _applied(connection: Connection) -> list[Migration]:
         return cursor.execute("SELECT version, name, applied_at FROM seesame.migrations ORDER BY version").fetchall()
 
 
-def _apply(connection: Connection, migration: Migration, folder: Traversable) -> None:
-    connection.execute(folder.joinpath(f"{migration.name}.sql").read_text().encode())
+def _await_turn(connection: Connection) -> None:
+    """Takes the lock of migrations, which ends with the session, however that ends.
+
+    By asking again and again: who waits inside a statement holds a snapshot, and the index that the other one builds
+    concurrently would wait for that.
+    """
+    while not scalar(connection, "SELECT pg_try_advisory_lock(%(lock)s)", {"lock": _LOCK}):
+        time.sleep(_TURN_S)
+
+
+def _apply(connection: Connection, migration: Migration, text: str, index: str | None) -> None:
+    if index is not None:  # what an earlier try left is invalid
+        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier("seesame", index)))
+    connection.execute(text.encode())
     connection.execute(
         "INSERT INTO seesame.migrations (version, name) VALUES (%s, %s)", [migration.version, migration.name]
     )
@@ -131,13 +156,16 @@ class _Patient:
     connection: Connection
     patience_s: float
 
-    def change(self, what: str, step: Callable[[], None]) -> None:
-        """Runs a step in a transaction, again and again while others hold locks that it needs."""
+    def change(self, what: str, step: Callable[[], None], *, beside: bool = False) -> None:
+        """Runs a step in a transaction, again and again while others hold locks that it needs.
+
+        `beside`: it runs outside a transaction, and while it waits nobody waits for it.
+        """
         until = time.monotonic() + self.patience_s
         while True:
             blockers = "others"
             with ThreadPoolExecutor(1) as pool:
-                running = pool.submit(self._once, step)
+                running = pool.submit(self._beside if beside else self._once, step)
                 while not wait([running], _LOOK_S).done:
                     blockers = self._blockers() or blockers
             try:
@@ -153,6 +181,14 @@ class _Patient:
         with self.connection.transaction():
             set_local(self.connection, lock_timeout=f"{round(LOCK_TIMEOUT_S * 1000)}ms")
             step()
+
+    def _beside(self, step: Callable[[], None]) -> None:
+        patience = sql.Literal(f"{round(self.patience_s * 1000) + 1}ms")  # 0 would be for ever
+        self.connection.execute(sql.SQL("SET lock_timeout = {}").format(patience))
+        try:
+            step()
+        finally:
+            self.connection.execute("RESET lock_timeout")
 
     def _blockers(self) -> str:
         """Whom the connection waits for, in words; empty if for nobody."""

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import psycopg
@@ -50,6 +51,18 @@ def translated() -> Iterator[None]:
         raise DatabaseUnavailable("The database cannot be reached.") from error
 
 
+@dataclass(frozen=True, slots=True)
+class PoolCounts:
+    """Connections now, how many wait for one, and what was asked of the pool so far."""
+
+    size: int
+    idle: int
+    waiting: int
+    requests: int
+    wait_s: float
+    lost: int
+
+
 class Database:
     """A pool of connections. Safe to use from several threads.
 
@@ -88,6 +101,19 @@ class Database:
     def close(self) -> None:
         """Closes the pool."""
         self._pool.close()
+
+    @property
+    def counts(self) -> PoolCounts:
+        """How busy the pool is. Asks the database nothing."""
+        of = self._pool.get_stats()  # leaves out what is 0
+        return PoolCounts(
+            size=of.get("pool_size", 0),
+            idle=of.get("pool_available", 0),
+            waiting=of.get("requests_waiting", 0),
+            requests=of.get("requests_num", 0),
+            wait_s=of.get("requests_wait_ms", 0) / 1000,
+            lost=of.get("connections_lost", 0),
+        )
 
     @contextmanager
     def transaction(self, *, timeout_s: float = QUERY_TIMEOUT_S) -> Iterator[Connection]:

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from seesame.embedding.batcher import Batcher
+from seesame.embedding.batcher import Batcher, OnStage
 from seesame.errors import EmbedderBusy, ImageError, ModelInvalid
 from seesame.images import ImageLimits
 from seesame.models.image_model import ImageModel
@@ -19,10 +19,17 @@ class LocalEmbedder:
     available = True
     bulk_size = 1  # a process that is killed loses more; calls at once are batched all the same
 
-    def __init__(self, model: ImageModel, *, limits: ImageLimits | None = None, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        model: ImageModel,
+        *,
+        limits: ImageLimits | None = None,
+        workers: int | None = None,
+        on_stage: OnStage = lambda stage, seconds: None,  # noqa: ARG005 - nobody measures
+    ) -> None:
         """`workers` is the number of threads, by default one for each core and never less than two."""
         self._model = model
-        self._batcher = Batcher(model, limits=limits, workers=workers)
+        self._batcher = Batcher(model, limits=limits, workers=workers, on_stage=on_stage)
 
     @property
     def identity(self) -> SpaceIdentity:

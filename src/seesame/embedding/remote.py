@@ -63,6 +63,10 @@ _PICTURE_FAULTS: Final[Mapping[str, tuple[type[ImageError], str]]] = MappingProx
 )
 
 
+OnRequest = Callable[[Literal["query", "bulk"], str, float], None]
+"""Told of each request for vectors: `ok`, or the code of its error, and seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceState:
     """What the service says of itself. `identity` is None until its model is loaded."""
@@ -103,6 +107,7 @@ class ClipService:
         breaker: Breaker | None = None,
         clock: Callable[[], float] = time.monotonic,
         headers: Callable[[], Mapping[str, str]] | None = None,
+        on_request: OnRequest = lambda kind, outcome, seconds: None,  # noqa: ARG005 - nobody measures
     ) -> None:
         """`deadline_s` is for a whole query, `bulk_deadline_s` for each request of a bulk call.
 
@@ -115,6 +120,7 @@ class ClipService:
         self._breaker = Breaker() if breaker is None else breaker
         self._clock = clock
         self._headers = headers
+        self._on_request = on_request
         self._logged: dict[str, float] = {}
         base = _checked(url)
         transport = DeadlineTransport(base, max_kept=max_in_flight + 4, clock=clock)
@@ -124,6 +130,11 @@ class ClipService:
     def available(self) -> bool:
         """False while a call would be refused at once, without a request."""
         return not self._client.is_closed and not self._breaker.refuses(self._clock())
+
+    @property
+    def breaker(self) -> Literal["closed", "open", "half_open"]:
+        """The state of the circuit breaker."""
+        return self._breaker.state(self._clock())
 
     def check(self) -> ServiceState | None:
         """What the service says of itself within a second, ready or not; None if it is not reached or makes no sense.
@@ -152,7 +163,7 @@ class ClipService:
         """
         questions = [_about_pictures(chunk, digest, dimensions, bulk=bulk) for chunk in _chunks(pictures)]
         if bulk:
-            return [result for each in questions for result in self._ask(each, self._clock() + self._bulk_deadline_s)]
+            return [result for each in questions for result in self._ask_bulk(each)]
         with self._place() as until:
             return [result for each in questions for result in self._ask(each, until)]
 
@@ -197,7 +208,22 @@ class ClipService:
         finally:
             self._places.release()
 
-    def _ask(self, question: _Question, until: float) -> list[Embedded]:
+    def _ask_bulk(self, question: _Question) -> list[Embedded]:
+        return self._ask(question, self._clock() + self._bulk_deadline_s, kind="bulk")
+
+    def _ask(self, question: _Question, until: float, *, kind: Literal["query", "bulk"] = "query") -> list[Embedded]:
+        started, outcome = time.monotonic(), "failed"
+        try:
+            results = self._asked(question, until)
+            outcome = "ok"
+            return results
+        except EmbedderError as error:
+            outcome = error.code
+            raise
+        finally:
+            self._on_request(kind, outcome, time.monotonic() - started)
+
+    def _asked(self, question: _Question, until: float) -> list[Embedded]:
         """Asks if the breaker lets it, and tells the breaker: what `_answer` raises is a failure of the service."""
         period = self._breaker.admit(self._clock())
         if period is None:

@@ -1,17 +1,28 @@
-"""Requests as Prometheus counts them, and the reply that tells all metrics of a process."""
+"""Requests as Prometheus counts them and the log tells them, and the reply that tells all metrics of a process."""
 
+import logging
 import time
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from seesame import __version__
+from seesame.http.problems import HEALTH
+
+_log = logging.getLogger(__name__)
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
 class RequestMetrics:
-    """Counts requests and their time by route and status."""
+    """Counts requests and their time by route and status, and writes a line of each into the log.
+
+    Lines of health checks, static files and the like are for `LOG_LEVEL=debug` alone. None has the path as it was
+    sent, a query or a header: they may hold what is nobody else's business.
+    """
 
     def __init__(self, app: ASGIApp, *, registry: CollectorRegistry) -> None:
         self._app = app
@@ -25,6 +36,16 @@ class RequestMetrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._uploads = Histogram(
+            "seesame_http_upload_seconds",
+            "Time that the body of a request took to arrive.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._in_flight = Gauge(
+            "seesame_http_requests_in_flight", "Requests that are being answered.", registry=registry
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
@@ -32,22 +53,57 @@ class RequestMetrics:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = 500
+        status, request_id = 500, None
+        has_body, arrived = False, started
 
         async def watched(message: Message) -> None:
-            nonlocal status
+            nonlocal status, request_id
             if message["type"] == "http.response.start":
                 status = message["status"]
+                request_id = Headers(raw=message["headers"]).get("x-request-id")
             await send(message)
 
+        async def arriving() -> Message:
+            nonlocal has_body, arrived
+            message = await receive()
+            if message["type"] == "http.request":
+                has_body |= bool(message.get("body"))
+                arrived = time.perf_counter()
+            return message
+
+        self._in_flight.inc()
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, arriving, watched)
         finally:
+            self._in_flight.dec()
             # The route's template, not the path: ids would make a series each.
             route = getattr(scope.get("route"), "path", "none")
             method = scope["method"] if route != "none" else "none"
+            seconds = time.perf_counter() - started
             self._requests.labels(method, route, str(status)).inc()
-            self._seconds.labels(route).observe(time.perf_counter() - started)
+            self._seconds.labels(route).observe(seconds)
+            if has_body:
+                self._uploads.labels(route).observe(arrived - started)
+            quiet = route in HEALTH or (route == "none" and status < 400)
+            fields = {"method": method, "route": route, "status": status, "took_ms": round(seconds * 1000, 1)}
+            _log.log(
+                logging.DEBUG if quiet else logging.INFO,
+                "%s %s %d in %.0f ms",
+                method,
+                route,
+                status,
+                seconds * 1000,
+                extra=fields if request_id is None else fields | {"request_id": request_id},
+            )
+
+
+def process_registry() -> CollectorRegistry:
+    """A registry with what every process tells: its memory, time and open files, and which release it is."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    release = Gauge("seesame_build_info", "1; the release is in the label.", ["version"], registry=registry)
+    release.labels(__version__).set(1)
+    return registry
 
 
 def exposition(registry: CollectorRegistry) -> Response:

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -52,6 +53,7 @@ class Server:
         self._draining = False
         self._in_flight = 0
         self._signals = 0
+        self._hangup = False
         self._failure: str | None = None
         config = uvicorn.Config(
             self._counted,
@@ -77,18 +79,24 @@ class Server:
         """Begins to answer; connections that come before are kept by the kernel."""
         self._thread.start()
 
-    def wait(self) -> None:
+    def wait(self, on_hangup: Callable[[], None] | None = None) -> None:
         """Waits for SIGINT or SIGTERM, then ends as `stop` does; a second signal ends it at once.
 
-        From the first signal on the process has 20 s; what hangs then is left behind.
+        From the first signal on the process has 20 s; what hangs then is left behind. `on_hangup` is called at SIGHUP,
+        unless the process logs to a terminal, whose end the signal tells then.
 
         Raises:
             SystemExit: with code 1, if a part of the process died.
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._signalled)
+        if on_hangup is not None and hasattr(signal, "SIGHUP") and not sys.stderr.isatty():
+            signal.signal(signal.SIGHUP, self._hung_up)
         while self._thread.is_alive() and not self._signals:
             self._thread.join(0.2)
+            if self._hangup and on_hangup is not None:
+                self._hangup = False
+                on_hangup()
         if self._signals:
             watchdog = threading.Timer(_END_S, _end)
             watchdog.daemon = True
@@ -120,6 +128,9 @@ class Server:
     def _signalled(self, *_: object) -> None:
         self._signals += 1  # not an Event, whose lock the interrupted thread may hold
         self._server.force_exit = self._signals > 1
+
+    def _hung_up(self, *_: object) -> None:
+        self._hangup = True
 
     def _run(self) -> None:
         try:

@@ -314,6 +314,15 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """How a part of the server is: ok, degraded, down, unused or unknown; since when, as the process has seen it."""
+
+    status: str
+    since: datetime
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """Whether the parts work. `status` is ok, degraded or down."""
 
@@ -322,6 +331,7 @@ class Health:
     clip: Clip
     answers_from: str | None = None
     degraded_reason: str | None = None
+    parts: Mapping[str, Part] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,9 @@
 -- name: count_live
 SELECT count(*) FROM seesame.jobs WHERE status IN ('queued', 'running')
 
+-- name: count_by_status
+SELECT status, count(*) FROM seesame.jobs GROUP BY status
+
 -- name: insert
 INSERT INTO seesame.jobs (job_id, mode, forced, filename, format, total)
 SELECT %(job_id)s, %(mode)s, %(forced)s, %(filename)s, %(format)s, %(total)s

@@ -66,7 +66,8 @@ function lineOf(template, { line, product_id: productId, code, message }) {
 }
 
 async function followHealth(element) {
-  const { status, clip, degraded_reason: reason, answers_from: answers } = await ask("/health");
-  const now = [status, clip.status, reason ?? "", answers ?? ""].join("|");
+  const { status, clip, degraded_reason: reason, answers_from: answers, parts } = await ask("/health");
+  const states = Object.values(parts).map((part) => part.status);
+  const now = [status, clip.status, reason ?? "", answers ?? "", states.join(",")].join("|");
   if (element.isConnected && now !== element.dataset.health) await refresh();
 }
