@@ -26,11 +26,13 @@ fuzz: $(VENV)/dev.stamp ## send the API 50,000 requests made up from its descrip
 faults: $(VENV)/dev.stamp ## kill, stop and overload the processes again and again, and print what came of it (half an hour)
 	@SEESAME_TEST_FAULTS=long $(BIN)/python -m pytest tests/faults $(ARGS)
 
-check: $(VENV)/dev.stamp ## lint, format, types and import contracts
+check: $(VENV)/dev.stamp ## lint, format, types, import contracts, and the files of the containers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	PYTHONPATH=clients/python/src $(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose*.yml deploy/compose.*.yml
 
 bench: $(VENV)/dev.stamp ## measure, and print a table (PHOTOS=folder with photos.csv for the figures on real photos)
 	@SEESAME_BENCH_PHOTOS="$(PHOTOS)" $(BIN)/python -m bench $(ARGS)
