@@ -41,7 +41,8 @@ _COMMANDS = {  # where each is, and its line in the program's help
     "tune": ("tune.tune", "Choose how far the index is searched, by measuring what it finds against comparing all."),
     "calibrate": (
         "calibrate.calibrate",
-        "Measure what similarities mean in a space: from then on results have a score, and answers say if they are good.",
+        "Measure what similarities mean in a space: from then on results have a score, and answers say if"
+        " they are good.",
     ),
     "eval": (
         "evaluate.evaluate",
@@ -67,16 +68,18 @@ class _Program(TyperGroup):
         super().__init__(**attributes | {"commands": lines})
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """For the program's own help and completion the command's line, for all others the command."""
-        return super().get_command(ctx, cmd_name) if ctx.command is self else _imported(cmd_name)
+        """The command's line where the program lists its own; to others, such as the generated reference, the command."""
+        line = super().get_command(ctx, cmd_name)
+        return line if line is None or ctx.command is self else _imported(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that `args` call, of which the line was only there to be found."""
-        name, line, rest = super().resolve_command(ctx, args)
-        return name, line and _imported(name), rest
+        """The command that is called, in the place of its line."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, None if name is None else _imported(name), rest
 
 
 def _imported(name: str) -> Any:
+    """The command, or the group of commands, as Typer would have made it of `app.command` or `app.add_typer`."""
     module, _, attribute = _COMMANDS[name][0].partition(".")
     found = getattr(import_module(f"seesame.cli.{module}"), attribute)
     holder = typer.Typer()

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seesame import __version__
-from seesame.http.problems import HEALTH
+from seesame.http.probes import HEALTH
 
 _log = logging.getLogger(__name__)
 
