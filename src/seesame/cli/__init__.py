@@ -68,7 +68,7 @@ class _Program(TyperGroup):
         super().__init__(**attributes | {"commands": lines})
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command's line where the program lists its own; to others, such as the generated reference, the command."""
+        """The command's line where the program lists its own; to others, as for the reference, the command."""
         line = super().get_command(ctx, cmd_name)
         return line if line is None or ctx.command is self else _imported(cmd_name)
 
