@@ -15,6 +15,7 @@ from seesame.db.embedded import EmbeddedPostgres
 from seesame.db.exact import ExactVectors
 from seesame.db.migrate import migrate
 from seesame.db.pool import Database
+from seesame.decoding.pool import open_decoder
 from seesame.duplicates import Duplicates
 from seesame.embedding.local import LocalEmbedder
 from seesame.embedding.remote import ClipService
@@ -22,6 +23,7 @@ from seesame.errors import InvalidInput, ModelUnavailable, SettingsError, SpaceC
 from seesame.facets import FacetCounts
 from seesame.fetch import Fetcher, FetchPolicy
 from seesame.files import make_folder
+from seesame.http.metrics import DecoderReadings
 from seesame.importing import Importer
 from seesame.indexing import Indexer
 from seesame.job_runner import JobRunner
@@ -169,12 +171,17 @@ def open_application(settings: Settings) -> Iterator[Application]:
     """
     limits = settings.image_limits
     _make(settings.cache_dir, "SEESAME_CACHE_DIR")
+    metrics = ShopMetrics()
     with ExitStack() as stack:
+        decoder = stack.enter_context(
+            open_decoder(limits, processes=settings.decode_processes, timeout_s=settings.decode_s)
+        )
+        metrics.registry.register(DecoderReadings(decoder))
         database = stack.enter_context(open_database(settings))
         migrate(database)
         pictures = PictureStore(settings.data_dir / "pictures", keep_originals=settings.keep_originals)
-        catalogue = Catalogue(database, pictures, limits=limits)
-        fallback = LocalEmbedder(FallbackModel.load(settings.cache_dir), limits=limits)
+        catalogue = Catalogue(database, pictures, limits=limits, decoder=decoder)
+        fallback = LocalEmbedder(FallbackModel.load(settings.cache_dir), limits=limits, decoder=decoder)
         spaces = Spaces(database, fallback)
         stack.callback(spaces.close)
         fetcher = stack.enter_context(
@@ -183,7 +190,12 @@ def open_application(settings: Settings) -> Iterator[Application]:
         cache = VectorCache(redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None)
         stack.callback(cache.close)
         models = LocalModels(
-            spaces, model=settings.model, precision=settings.precision, cache_dir=settings.cache_dir, limits=limits
+            spaces,
+            model=settings.model,
+            precision=settings.precision,
+            cache_dir=settings.cache_dir,
+            limits=limits,
+            decoder=decoder,
         )
         services = {
             url: ClipService(url, deadline_s=settings.clip_timeout_s, bulk_deadline_s=_BULK_S, headers=_headers)
@@ -191,7 +203,6 @@ def open_application(settings: Settings) -> Iterator[Application]:
         }
         for service in services.values():
             stack.callback(service.close)
-        metrics = ShopMetrics()
         exact = ExactVectors(max_bytes=settings.exact_memory_mb * 1024 * 1024)
         gauge = RecallGauge(database, on_measured=metrics.recalled) if settings.sample_queries else None
         search = Search(
@@ -201,6 +212,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
             cache,
             exact,
             limits=limits,
+            decoder=decoder,
             fetcher=fetcher,
             photos=QueryPhotos(max_bytes=settings.query_photos_mb * 1024 * 1024),
             on_answer=metrics.answered,

@@ -19,7 +19,7 @@ from seesame.errors import (
     SpaceConflict,
     StorageFull,
 )
-from seesame.images import ImageLimits
+from seesame.images import Decoder, ImageLimits
 from seesame.models import hub
 from seesame.models.clip import ClipModel
 from seesame.models.folder import Precision
@@ -48,7 +48,14 @@ class LocalModels:
     """The models of one process. Safe to use from several threads."""
 
     def __init__(
-        self, spaces: Spaces, *, model: str, precision: Precision, cache_dir: Path, limits: ImageLimits
+        self,
+        spaces: Spaces,
+        *,
+        model: str,
+        precision: Precision,
+        cache_dir: Path,
+        limits: ImageLimits,
+        decoder: Decoder,
     ) -> None:
         """`model` is the one of the settings."""
         self._spaces = spaces
@@ -56,6 +63,7 @@ class LocalModels:
         self._precision = precision
         self._cache_dir = cache_dir
         self._limits = limits
+        self._decoder = decoder
         self._loading = threading.Lock()  # held while a model is loaded, so that none is loaded twice
         self._held: dict[Origin, LocalEmbedder] = {}
         self._leaving: deque[tuple[float, LocalEmbedder]] = deque()  # searches in flight may still ask them
@@ -200,7 +208,7 @@ class LocalModels:
         model = ClipModel.load(folder, name=name, precision=_precision(precision), cache_dir=self._cache_dir)
         identity = model.identity
         _log.info("✅ CLIP feature extraction successful: %d dimensions (%s)", identity.dimensions, identity.key)
-        return LocalEmbedder(model, limits=self._limits)
+        return LocalEmbedder(model, limits=self._limits, decoder=self._decoder)
 
 
 def _precision(text: str) -> Precision:

@@ -1,11 +1,16 @@
 """Requests as Prometheus counts them, and the reply that tells all metrics of a process."""
 
 import time
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from seesame.decoding.pool import DecoderPool
+from seesame.images import Decoder
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
@@ -48,6 +53,31 @@ class RequestMetrics:
             method = scope["method"] if route != "none" else "none"
             self._requests.labels(method, route, str(status)).inc()
             self._seconds.labels(route).observe(time.perf_counter() - started)
+
+
+class DecoderReadings:
+    """What a pool of decoding processes counts, read when asked; nothing where there is none."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing that needs to be known before."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """The readings of this moment."""
+        if not isinstance(self._decoder, DecoderPool):
+            return
+        counts = self._decoder.counts
+        ends = CounterMetricFamily(
+            "seesame_decoder_ends", "Decoding processes that a picture cost.", labels=["reason"]
+        )
+        ends.add_metric(["died"], counts.died)
+        ends.add_metric(["timed_out"], counts.timed_out)
+        yield ends
+        yield CounterMetricFamily("seesame_decoder_pictures", "Pictures that were decoded.", value=counts.decoded)
+        yield GaugeMetricFamily("seesame_decoder_busy", "Decoding processes at work.", value=counts.busy)
 
 
 def exposition(registry: CollectorRegistry) -> Response:

@@ -1,0 +1,95 @@
+"""The process that decodes. `seesame.decoding.pool` runs it, in an interpreter that imports little else.
+
+Its standard input is a socket. A request is `REQUEST` and the file's bytes. The reply is `REPLY` and then the pixels in
+strips of `strips`, each pixel four bytes of which the last says nothing: that is how Pillow holds them, so both ends
+only copy. A fault's reply is followed by its text.
+"""
+
+import math
+import os
+import resource
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from seesame import images
+from seesame.decoding.confinement import confine
+from seesame.errors import ImageError, ImageTooLarge, ImageUndecodable, UnsupportedFormat
+from seesame.image_formats import FORMATS
+from seesame.images import ImageLimits
+
+REQUEST: Final = struct.Struct("<?4QQ")  # header alone?; bytes, pixels, side at most; shortest side, 0: none; length
+REPLY: Final = struct.Struct("<BIII")  # 0 or the fault's number; width; height; the format's number or a text's length
+READY: Final = b"!"
+KINDS: Final = tuple(FORMATS)
+FAULTS: Final = (ImageUndecodable, ImageTooLarge, UnsupportedFormat)
+TEXT: Final = 200  # bytes of a fault's text, at most
+
+_STRIP: Final = 1 << 20
+
+
+def strips(width: int, height: int) -> Iterator[tuple[int, int]]:
+    """First row, and row after the last, of each part that the pixels are sent in: one end packs, the other unpacks."""
+    rows = max(1, _STRIP // (4 * width))
+    return ((top, min(top + rows, height)) for top in range(0, height, rows))
+
+
+def receive(channel: socket.socket, size: int, *, until: float | None = None) -> bytearray:
+    """So many bytes, by a moment of the monotonic clock. Raises EOFError where the other end is gone, TimeoutError."""
+    content = bytearray(size)
+    missing = memoryview(content)
+    while missing:
+        if until is not None:
+            channel.settimeout(max(1e-3, until - time.monotonic()))
+        count = channel.recv_into(missing)
+        if not count:
+            raise EOFError
+        missing = missing[count:]
+    return content
+
+
+def main(memory_bytes: int, timeout_s: float) -> None:
+    """Answers until the other end is gone. A picture may take so many seconds of the processor."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # meant for the whole group: what was accepted is still decoded
+    os.dup2(1, 2)  # from here on it has nothing to say in the log
+    confine(memory_bytes=memory_bytes)
+    with socket.socket(fileno=0) as channel:
+        channel.sendall(READY)
+        while True:
+            _limit_time(timeout_s)
+            try:
+                _answer(channel)
+            except EOFError:
+                return
+
+
+def _limit_time(timeout_s: float) -> None:
+    """Of the processor, for a picture. The other end measures real time; this is for when it was killed."""
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + os.cpu_count() * timeout_s) + 1, most))
+
+
+def _answer(channel: socket.socket) -> None:
+    header_alone, max_bytes, max_pixels, max_side, shortest_side, length = REQUEST.unpack(
+        receive(channel, REQUEST.size)
+    )
+    data = bytes(receive(channel, length))
+    limits = ImageLimits(max_bytes, max_pixels, max_side)
+    try:
+        if header_alone:
+            info = images.inspect(data, limits=limits)
+            channel.sendall(REPLY.pack(0, info.width, info.height, KINDS.index(info.format)))
+            return
+        picture = images.decode(data, limits=limits, shortest_side=shortest_side or None)
+    except ImageError as error:
+        text = str(error).encode("ascii", "replace")[:TEXT]
+        channel.sendall(REPLY.pack(1 + FAULTS.index(type(error)), 0, 0, len(text)) + text)
+        return
+    width, height = picture.size
+    channel.sendall(REPLY.pack(0, width, height, 0))
+    for top, bottom in strips(width, height):
+        channel.sendall(picture.crop((0, top, width, bottom)).tobytes("raw", "RGBX"))
