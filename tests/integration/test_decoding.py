@@ -31,9 +31,9 @@ _linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 Outcome = tuple[type[ImageError], str] | tuple[ImageInfo, tuple[int, int], bytes]
 
 
-def children_of(parent: int | None = None) -> list[psutil.Process]:
-    """The decoding processes of this process, or of another."""
-    return [c for c in psutil.Process(parent).children() if any("seesame.decoding" in part for part in c.cmdline())]
+def children_of(pool: DecoderPool) -> list[psutil.Process]:
+    """Its processes."""
+    return [psutil.Process(child._process.pid) for child in pool._children]
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def shared() -> Iterator[DecoderPool]:
 
 @pytest.fixture(scope="module")
 def slow() -> bytes:
-    """A JPEG of three megapixels that takes more than a second, as all its scans go over all pixels."""
-    data = saved("JPEG", photo((2_000, 1_500)), progressive=True)
+    """A small JPEG of twelve megapixels that takes about a second, as each of its scans goes over all pixels."""
+    data = saved("JPEG", photo((4_000, 3_000)), progressive=True, quality=10)
     scan = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + scan * 85 + b"\xff\xd9"
 
@@ -95,7 +95,7 @@ def test_a_child_has_nothing_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     with (tmp_path / "held").open("wb") as held, closing(DecoderPool(processes=1).start()) as pool:
         os.set_inheritable(held.fileno(), True)
         pool.decode(saved("PNG"))
-        (child,) = children_of()
+        (child,) = children_of(pool)
         proc = Path("/proc", str(child.pid))
         assert (proc / "environ").read_bytes() == b""
         opened = {file.name: str(file.readlink()).partition(":")[0] for file in (proc / "fd").iterdir()}
@@ -141,17 +141,17 @@ def test_a_killed_child_costs_the_one_picture(slow: bytes) -> None:
     with closing(DecoderPool(processes=2, timeout_s=20).start()) as pool, ThreadPoolExecutor() as threads:
         beside = threads.submit(pool.decode, slow)
         until(lambda: pool.counts.busy == 1)
-        (spared,) = children_of()
+        (spared,) = children_of(pool)
         doomed = threads.submit(pool.decode, slow)
         until(lambda: pool.counts.busy == 2)
-        (child,) = set(children_of()) - {spared}
+        (child,) = set(children_of(pool)) - {spared}
         child.kill()
         with pytest.raises(ImageUndecodable):
             doomed.result()
-        assert beside.result().size == (2_000, 1_500)
+        assert beside.result().size == (4_000, 3_000)
         assert pool.decode(saved("PNG")).size == (160, 120)
         assert pool.counts == DecoderCounts(decoded=2, died=1)
-        for idle in children_of():
+        for idle in children_of(pool):
             idle.kill()
             idle.wait()
         assert pool.decode(saved("PNG")).size == (160, 120)  # that one was nobody's fault
@@ -160,11 +160,11 @@ def test_a_killed_child_costs_the_one_picture(slow: bytes) -> None:
 
 def test_a_picture_that_takes_too_long_is_undecodable(slow: bytes) -> None:
     """And its child ends."""
-    with closing(DecoderPool(processes=1, timeout_s=0.4).start()) as pool:
+    with closing(DecoderPool(processes=1, timeout_s=0.2).start()) as pool:
         with pytest.raises(ImageUndecodable, match="too long"):
             pool.decode(slow)
         assert pool.counts == DecoderCounts(timed_out=1)
-        assert children_of() == []
+        assert children_of(pool) == []
 
 
 def test_a_picture_that_takes_too_much_memory_is_undecodable() -> None:
@@ -184,7 +184,7 @@ def test_a_child_gives_way_to_another_in_time(monkeypatch: pytest.MonkeyPatch) -
         seen = []
         for _ in range(3):
             pool.decode(saved("PNG"))
-            seen += [child.pid for child in children_of()]
+            seen += [child.pid for child in children_of(pool)]
         assert pool.counts == DecoderCounts(decoded=3)
         assert len(set(seen)) == 2
 
@@ -198,7 +198,7 @@ def test_a_closed_pool_refuses_at_once(slow: bytes) -> None:
         for future in futures:
             with pytest.raises(DecoderUnavailable):
                 future.result(timeout=5)
-        assert children_of() == []
+        assert children_of(pool) == []
 
 
 _PARENT = """

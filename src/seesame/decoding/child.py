@@ -29,6 +29,7 @@ FAULTS: Final = (ImageUndecodable, ImageTooLarge, UnsupportedFormat)
 TEXT: Final = 200  # bytes of a fault's text, at most
 
 _STRIP: Final = 1 << 20
+_THREADS: Final = 4  # that a decoder may use
 
 
 def strips(width: int, height: int) -> Iterator[tuple[int, int]]:
@@ -68,9 +69,9 @@ def main(memory_bytes: int, timeout_s: float) -> None:
 
 
 def _limit_time(timeout_s: float) -> None:
-    """Of the processor, for a picture. The other end measures real time; this is for when it was killed."""
+    """Of the processor, for the next picture. The other end measures real time; this is for when it was killed."""
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + os.cpu_count() * timeout_s) + 1, most))
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + _THREADS * timeout_s), most))
 
 
 def _answer(channel: socket.socket) -> None:
