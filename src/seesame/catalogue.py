@@ -75,9 +75,7 @@ class Listing:
 class Catalogue:
     """Reads and writes the catalogue. What it has written is durable when it returns."""
 
-    def __init__(
-        self, database: Database, pictures: PictureStore, *, limits: ImageLimits, decoder: Decoder
-    ) -> None:
+    def __init__(self, database: Database, pictures: PictureStore, *, limits: ImageLimits, decoder: Decoder) -> None:
         self._database = database
         self._pictures = pictures
         self._limits = limits

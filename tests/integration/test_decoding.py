@@ -23,7 +23,7 @@ from seesame.errors import DecoderUnavailable, ImageError, ImageTooLarge, ImageU
 from seesame.images import Decoder, ImageInfo, ImageLimits
 from seesame.settings import Settings
 from tests.conftest import served
-from tests.hostile import PICTURES, gif_of_many_frames, grey16, many_scans, photo, saved, with_alpha
+from tests.hostile import PICTURES, photo, saved
 from tests.models import until
 
 _LIGHT = [name for name in PICTURES if name not in ("49.9 MP", "film", "20 MB after the end")]

@@ -6,7 +6,6 @@ which is replaced; nothing that a child says is believed further than it can be 
 """
 
 import logging
-import math
 import socket
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from typing import Final, Literal, Self, TypeVar
 from PIL import Image
 
 from seesame import images
-from seesame.decoding.child import FAULTS, KINDS, READY, REPLY, REQUEST, TEXT, receive, strips
+from seesame.decoding.child import FAULTS, KINDS, READY, REPLY, REQUEST, TEXT, receive
 from seesame.errors import DecoderUnavailable, ImageError, ImageUndecodable
 from seesame.images import DEFAULT_LIMITS, Decoder, ImageInfo, ImageLimits
 from seesame.models.session import default_threads
@@ -191,7 +190,7 @@ class DecoderPool:
             try:
                 child = _Child(self._memory_bytes, self._timeout_s)
             except (OSError, EOFError) as error:
-                _log.error("⚠️ No process to decode pictures in can be started: %s", error or "it ends at once")  # noqa: TRY400
+                _log.error("⚠️ No process to decode pictures in can be started: %s", error or "it ends at once")
                 with self._changed:
                     self._changed.wait_for(lambda: self._closed, _RETRY_S)
                 continue
@@ -235,7 +234,7 @@ class _Child:
         command = [*_COMMAND, str(memory_bytes), str(timeout_s), *sys.path]
         try:
             with theirs:
-                self._process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL, env={})
+                self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env={})
         except BaseException:
             self._channel.close()
             raise
@@ -271,12 +270,7 @@ class _Child:
     def decode(self, data: bytes, limits: ImageLimits, shortest_side: int | None, until: float) -> Image.Image:
         """The picture."""
         width, height, _ = self._ask(data, limits, until, shortest_side=shortest_side or 0)
-        picture = Image.new("RGB", (width, height), None)
-        for top, bottom in strips(width, height):
-            size = (width, bottom - top)
-            pixels = receive(self._channel, 4 * math.prod(size), until=until)
-            picture.paste(Image.frombytes("RGB", size, pixels, "raw", "RGBX"), (0, top))
-        return picture
+        return Image.frombytes("RGB", (width, height), receive(self._channel, 3 * width * height, until=until))
 
     def _ask(
         self, data: bytes, limits: ImageLimits, until: float, *, header_alone: bool = False, shortest_side: int = 0

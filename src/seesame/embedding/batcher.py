@@ -143,7 +143,8 @@ class Batcher:
     def submit(self, contents: Sequence[bytes] | Sequence[str], *, bulk: bool = False) -> list[Future[Vector]]:
         """A future for each encoded picture or text: all of them are accepted, or none.
 
-        A future holds a unit vector, an ImageError, a ModelInvalid or a DecoderUnavailable. Cancelling it drops what is not yet computed.
+        A future holds a unit vector, an ImageError, a ModelInvalid or a DecoderUnavailable. Cancelling it drops what is
+        not yet computed.
 
         Raises:
             EmbedderBusy: too much waits already.

@@ -70,9 +70,7 @@ class DecoderReadings:
         if not isinstance(self._decoder, DecoderPool):
             return
         counts = self._decoder.counts
-        ends = CounterMetricFamily(
-            "seesame_decoder_ends", "Decoding processes that a picture cost.", labels=["reason"]
-        )
+        ends = CounterMetricFamily("seesame_decoder_ends", "Decoding processes that a picture cost.", labels=["reason"])
         ends.add_metric(["died"], counts.died)
         ends.add_metric(["timed_out"], counts.timed_out)
         yield ends
