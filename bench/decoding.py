@@ -30,21 +30,22 @@ def rows(bench: Bench) -> Iterator[Row]:
     middle = [_enlarged(photo) for photo in small]
     kilobytes = statistics.mean(map(len, middle)) / 1000
     huge = large(small[0], FINE_GRAIN)
-    cases = {
-        "a photo of 400×533, for a model": (small, MODEL_SIDE),
-        f"a photo of 1,200×1,600 ({kilobytes:.0f} KB), for a model": (middle, MODEL_SIDE),
-        f"a photo of 1,200×1,600 ({kilobytes:.0f} KB), all its pixels": (middle, None),
-        f"a photo of 12 megapixels ({len(huge) / 1e6:.1f} MB), to be stored": ([huge] * 4, STORED[0]),
+    cases: dict[str, tuple[list[bytes], int | None, int | None]] = {
+        "a photo of 400×533, for a model": (small, MODEL_SIDE, None),
+        f"a photo of 1,200×1,600 ({kilobytes:.0f} KB), for a model": (middle, MODEL_SIDE, None),
+        f"a photo of 1,200×1,600 ({kilobytes:.0f} KB), all its pixels": (middle, None, None),
+        f"a photo of 12 megapixels ({len(huge) / 1e6:.1f} MB), to be stored": ([huge] * 4, None, max(STORED)),
     }
     with closing(DecoderPool(processes=1).start()) as pool:
-        for name, (photos, shortest_side) in cases.items():
+        for name, (photos, *sides) in cases.items():
             bench.say(f"Decoding {name}")
-            yield _row(name, photos, shortest_side, pool)
+            yield _row(name, photos, *sides, pool=pool)
 
 
-def _row(name: str, photos: list[bytes], shortest_side: int | None, pool: DecoderPool) -> Row:
+def _row(name: str, photos: list[bytes], shortest_side: int | None, max_side: int | None, *, pool: DecoderPool) -> Row:
     def median_ms(decoder: Decoder) -> float:
-        return statistics.median(_ms(partial(decoder.decode, photo, shortest_side=shortest_side)) for photo in photos)
+        decode = partial(decoder.decode, shortest_side=shortest_side, max_side=max_side)
+        return statistics.median(_ms(partial(decode, photo)) for photo in photos)
 
     found = in_turns({"here": partial(median_ms, images), "pool": partial(median_ms, pool)}, ROUNDS)
     here, there = (statistics.median(found[way]) for way in ("here", "pool"))

@@ -263,7 +263,9 @@ class Catalogue:
         with self._decoding:
             info = self._decoder.inspect(source.data, limits=self._limits)
             shortest_side = _stored_shortest_side(info.width, info.height)
-            picture = self._decoder.decode(source.data, limits=self._limits, shortest_side=shortest_side)
+            picture = self._decoder.decode(
+                source.data, limits=self._limits, shortest_side=shortest_side, max_side=STORED_SIDE
+            )
         image_id = image_id_of(product_id, source.sha256)
         return ProductImage(
             product_id=product_id,

@@ -54,7 +54,9 @@ class Decoder(Protocol):
     def inspect(self, data: bytes, *, limits: ImageLimits = ...) -> ImageInfo:
         """Check a picture's size and kind from its header alone. Raises as `decode` does."""
 
-    def decode(self, data: bytes, *, limits: ImageLimits = ..., shortest_side: int | None = ...) -> Image.Image:
+    def decode(
+        self, data: bytes, *, limits: ImageLimits = ..., shortest_side: int | None = ..., max_side: int | None = ...
+    ) -> Image.Image:
         """Decode the first frame. Raises ImageTooLarge, UnsupportedFormat or ImageUndecodable."""
 
 
@@ -75,11 +77,18 @@ def needs_decoder(data: bytes) -> bool:
     return data[4:8] == _BOXES
 
 
-def decode(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, shortest_side: int | None = None) -> Image.Image:
+def decode(
+    data: bytes,
+    *,
+    limits: ImageLimits = DEFAULT_LIMITS,
+    shortest_side: int | None = None,
+    max_side: int | None = None,
+) -> Image.Image:
     """Decode the first frame: mode RGB, upright, alpha on white, colour profiles ignored.
 
     `shortest_side` is the number of pixels that the caller will scale the shorter side down to: a JPEG is
     then decoded at a reduced scale, its shorter side no smaller than twice that. None decodes at full size.
+    `max_side` scales the picture down (never up) so that no side exceeds so many pixels.
 
     Raises ImageTooLarge, UnsupportedFormat or ImageUndecodable.
     """
@@ -89,7 +98,7 @@ def decode(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, shortest_side: 
         turn = _TURNS.get(header.orientation)
         upright = picture if turn is None else picture.transpose(turn)
         upright.info = {}
-        return upright
+        return _fitted(upright, max_side)
 
 
 def crop(picture: Image.Image, region: "Region") -> bytes:
@@ -111,15 +120,19 @@ def read_file(path: Path, *, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
 
 def encode_jpeg(image: Image.Image, *, max_side: int | None = None, quality: int = 90) -> bytes:
     """Encode without any metadata, scaled down (never up) so that no side exceeds `max_side` pixels."""
-    picture = _to_rgb(image)
-    longest = max(picture.size)
-    if max_side is not None and longest > max_side:
-        width, height = (max(1, round(side * max_side / longest)) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    picture = _fitted(_to_rgb(image), max_side)
     buffer = io.BytesIO()
     # Without an empty comment, Pillow would write the one that the picture came with.
     picture.save(buffer, "JPEG", quality=quality, comment=b"")
     return buffer.getvalue()
+
+
+def _fitted(picture: Image.Image, max_side: int | None) -> Image.Image:
+    longest = max(picture.size)
+    if max_side is None or longest <= max_side:
+        return picture
+    width, height = (max(1, round(side * max_side / longest)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 _TURNS: Final = {

@@ -21,7 +21,9 @@ from seesame.errors import ImageError, ImageTooLarge, ImageUndecodable, Unsuppor
 from seesame.image_formats import FORMATS
 from seesame.images import ImageLimits
 
-REQUEST: Final = struct.Struct("<?4QQ")  # header alone?; bytes, pixels, side at most; shortest side, 0: none; length
+REQUEST: Final = struct.Struct(
+    "<?6Q"
+)  # header alone?; limits: bytes, pixels, a side; the sides asked for, 0: none; length
 REPLY: Final = struct.Struct("<BIII")  # 0 or the fault's number; width; height; the format's number or a text's length
 READY: Final = b"!"
 KINDS: Final = tuple(FORMATS)
@@ -70,17 +72,15 @@ def _limit_time(timeout_s: float) -> None:
 
 
 def _answer(channel: socket.socket) -> None:
-    header_alone, max_bytes, max_pixels, max_side, shortest_side, length = REQUEST.unpack(
-        receive(channel, REQUEST.size)
-    )
+    header_alone, *most, shortest_side, max_side, length = REQUEST.unpack(receive(channel, REQUEST.size))
     data = bytes(receive(channel, length))
-    limits = ImageLimits(max_bytes, max_pixels, max_side)
+    limits = ImageLimits(*most)
     try:
         if header_alone:
             info = images.inspect(data, limits=limits)
             channel.sendall(REPLY.pack(0, info.width, info.height, KINDS.index(info.format)))
             return
-        picture = images.decode(data, limits=limits, shortest_side=shortest_side or None)
+        picture = images.decode(data, limits=limits, shortest_side=shortest_side or None, max_side=max_side or None)
     except ImageError as error:
         text = str(error).encode("ascii", "replace")[:TEXT]
         channel.sendall(REPLY.pack(1 + FAULTS.index(type(error)), 0, 0, len(text)) + text)

@@ -115,7 +115,12 @@ class DecoderPool:
         return self._asked(lambda child, until: child.inspect(data, limits, until))
 
     def decode(
-        self, data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, shortest_side: int | None = None
+        self,
+        data: bytes,
+        *,
+        limits: ImageLimits = DEFAULT_LIMITS,
+        shortest_side: int | None = None,
+        max_side: int | None = None,
     ) -> Image.Image:
         """As `images.decode`; a picture that costs a child its life, or too much time, is undecodable.
 
@@ -123,7 +128,8 @@ class DecoderPool:
             ImageError: as `images.decode` does.
             DecoderUnavailable: no child was free in time, or the pool is closed.
         """
-        return self._asked(lambda child, until: child.decode(data, limits, shortest_side, until))
+        sides = (shortest_side or 0, max_side or 0)
+        return self._asked(lambda child, until: child.decode(data, limits, sides, until))
 
     def _asked(self, work: Callable[["_Child", float], T]) -> T:
         child = self._take()
@@ -267,18 +273,24 @@ class _Child:
             raise ValueError("The child names no format.")
         return ImageInfo(KINDS[kind], width, height)
 
-    def decode(self, data: bytes, limits: ImageLimits, shortest_side: int | None, until: float) -> Image.Image:
+    def decode(self, data: bytes, limits: ImageLimits, sides: tuple[int, int], until: float) -> Image.Image:
         """The picture."""
-        width, height, _ = self._ask(data, limits, until, shortest_side=shortest_side or 0)
+        width, height, _ = self._ask(data, limits, until, sides=sides)
         return Image.frombytes("RGB", (width, height), receive(self._channel, 3 * width * height, until=until))
 
     def _ask(
-        self, data: bytes, limits: ImageLimits, until: float, *, header_alone: bool = False, shortest_side: int = 0
+        self,
+        data: bytes,
+        limits: ImageLimits,
+        until: float,
+        *,
+        header_alone: bool = False,
+        sides: tuple[int, int] = (0, 0),
     ) -> tuple[int, int, int]:
         """Width, height and a number; the size is one that the limits allow, whatever the child says."""
         most = (limits.max_bytes, limits.max_pixels, limits.max_side)
         self._channel.settimeout(max(1e-3, until - time.monotonic()))
-        self._channel.sendall(REQUEST.pack(header_alone, *most, shortest_side, len(data)))
+        self._channel.sendall(REQUEST.pack(header_alone, *most, *sides, len(data)))
         self._channel.sendall(data)
         fault, width, height, rest = REPLY.unpack(receive(self._channel, REPLY.size, until=until))
         if 0 < fault <= len(FAULTS):
