@@ -51,21 +51,23 @@ def slow() -> bytes:
     return data[:-2] + scan * 85 + b"\xff\xd9"
 
 
-def outcome(decoder: Decoder, data: bytes, shortest_side: int | None) -> Outcome:
+def outcome(decoder: Decoder, data: bytes, shortest_side: int | None, max_side: int | None) -> Outcome:
     """All that a caller can see."""
     try:
-        picture = decoder.decode(data, shortest_side=shortest_side)
+        picture = decoder.decode(data, shortest_side=shortest_side, max_side=max_side)
         return decoder.inspect(data), picture.size, picture.tobytes()
     except ImageError as error:
         return type(error), str(error)
 
 
-@pytest.mark.parametrize("shortest_side", [None, 20])
-def test_pictures_and_faults_are_those_of_this_process(shared: DecoderPool, shortest_side: int | None) -> None:
+@pytest.mark.parametrize("sides", [(None, None), (20, None), (None, 50)])
+def test_pictures_and_faults_are_those_of_this_process(
+    shared: DecoderPool, sides: tuple[int | None, int | None]
+) -> None:
     """To the pixel, and to the word."""
     for name in _LIGHT:
         data = PICTURES[name][1]()
-        assert outcome(shared, data, shortest_side) == outcome(images, data, shortest_side), name
+        assert outcome(shared, data, *sides) == outcome(images, data, *sides), name
     assert shared.counts.died == 0
 
 

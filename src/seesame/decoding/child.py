@@ -23,7 +23,7 @@ from seesame.images import ImageLimits
 
 REQUEST: Final = struct.Struct(
     "<?6Q"
-)  # header alone?; limits: bytes, pixels, a side; the sides asked for, 0: none; length
+)  # header alone?; limits: bytes, pixels, side; shortest and longest side or 0; length
 REPLY: Final = struct.Struct("<BIII")  # 0 or the fault's number; width; height; the format's number or a text's length
 READY: Final = b"!"
 KINDS: Final = tuple(FORMATS)
