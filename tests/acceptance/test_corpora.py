@@ -31,7 +31,8 @@ def test_no_picture_of_the_corpora_harms_a_server(
     """Each gets an answer or a refusal within a second; no process dies of it, and none grows."""
     corpora = Path(environment("SEESAME_TEST_CORPORA", "corpora"))
     files = [path for path in sorted(corpora.rglob("*")) if path.is_file() and ".git" not in path.parts]
-    place = {"SEESAME_DATA_DIR": str(tmp_path / "data"), "SEESAME_CACHE_DIR": str(cache_dir), "HF_HUB_OFFLINE": "1"}
+    chosen = {"SEESAME_DATA_DIR": str(tmp_path / "data"), "SEESAME_CACHE_DIR": str(cache_dir), "HF_HUB_OFFLINE": "1"}
+    chosen["SEESAME_QUERY_PHOTOS_MB"] = "0"  # photos that are kept on purpose are no growth
     local = threading.local()
     clients: list[httpx2.Client] = []
 
@@ -43,8 +44,8 @@ def test_no_picture_of_the_corpora_harms_a_server(
         reply = local.client.post("/v1/search/image", files={"image": data})
         return reply.status_code, time.monotonic() - started
 
-    with running(tmp_path, "up", place) as server, ThreadPoolExecutor(_CLIENTS) as threads:
-        warm = [threads.submit(send, picture(spot=number)) for number in range(_WARM_UP)]
+    with running(tmp_path, "up", chosen) as server, ThreadPoolExecutor(_CLIENTS) as threads:
+        warm = [threads.submit(send, picture(size=(1_600, 1_200), spot=number)) for number in range(_WARM_UP)]
         assert {future.result()[0] for future in warm} == {200}
         before = _resident_mb(server.popen.pid)
         sent = {path: threads.submit(send, path.read_bytes()) for path in files}

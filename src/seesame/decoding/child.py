@@ -30,7 +30,7 @@ KINDS: Final = tuple(FORMATS)
 FAULTS: Final = (ImageUndecodable, ImageTooLarge, UnsupportedFormat)
 TEXT: Final = 200  # bytes of a fault's text, at most
 
-_STRIP: Final = 1 << 17  # bytes of pixels that are packed and sent at once: a third of the time of one large copy
+_STRIP: Final = 1 << 17  # bytes of pixels that are packed and sent at once: half the time of one large copy
 _THREADS: Final = 4  # that a decoder may use; it is as many for HEIC
 
 
