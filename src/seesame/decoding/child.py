@@ -22,9 +22,8 @@ from seesame.errors import ImageError, ImageTooLarge, ImageUndecodable, Unsuppor
 from seesame.image_formats import FORMATS
 from seesame.images import ImageLimits
 
-REQUEST: Final = struct.Struct(
-    "<?6Q"
-)  # header alone?; limits: bytes, pixels, side; shortest and longest side or 0; length
+# Whether only the header; the limits of bytes, pixels and a side; shortest and longest side wanted, or 0; length.
+REQUEST: Final = struct.Struct("<?6Q")
 REPLY: Final = struct.Struct("<BIII")  # 0 or the fault's number; width; height; the format's number or a text's length
 READY: Final = b"!"
 KINDS: Final = tuple(FORMATS)
