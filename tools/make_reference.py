@@ -55,14 +55,16 @@ def metrics() -> str:
     from prometheus_client import CollectorRegistry
     from starlette.applications import Starlette
 
+    from seesame import images
     from seesame.clip_service.metrics import ClipMetrics
-    from seesame.http.metrics import RequestMetrics, process_registry
+    from seesame.http.metrics import DecoderReadings, RequestMetrics, process_registry
     from seesame.metrics import Readings, ShopMetrics
 
     release = [c for c in process_registry()._collector_to_names if hasattr(c, "_labelnames")]  # noqa: SLF001
     requests = RequestMetrics(Starlette(), registry=CollectorRegistry())
     parts = {
         "Every process": release,
+        "Decoding of pictures: every process": DecoderReadings(images).describe(),
         "Requests: API and CLIP service": vars(requests).values(),
         "API and worker": [*vars(ShopMetrics()).values(), *Readings(dict).describe()],
         "CLIP service": vars(ClipMetrics(CollectorRegistry())).values(),
