@@ -26,6 +26,7 @@ _WRITTEN_BY_HAND = [
         for page in sorted(_ROOT.glob("docs/**/*.md"))
         if str(page.relative_to(_ROOT / "docs")) not in make_reference.REFERENCE
     ),
+    _ROOT / "README.md",
     _ROOT / "CONTRIBUTING.md",
     _ROOT / "SECURITY.md",
     _ROOT / "clients" / "python" / "README.md",
