@@ -8,7 +8,7 @@ EXIT ?=
 DEMO_DIR ?= .demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz faults check bench lock clean
+.PHONY: help demo test fuzz faults check bench docs release audit lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -37,14 +37,29 @@ check: $(VENV)/dev.stamp ## lint, format, types, import contracts, and the files
 bench: $(VENV)/dev.stamp ## measure, and print a table (PHOTOS=folder with photos.csv for the figures on real photos)
 	@SEESAME_BENCH_PHOTOS="$(PHOTOS)" $(BIN)/python -m bench $(ARGS)
 
+docs: $(VENV)/dev.stamp ## build the documentation into site/; links that lead nowhere fail
+	@$(BIN)/zensical build --clean --strict
+
+release: $(VENV)/dev.stamp docs ## build what is released into dist/: packages, documentation, bill of materials, digests
+	@rm -rf dist
+	@$(BIN)/hatchling build -d dist
+	@cd clients/python && $(abspath $(BIN))/hatchling build -d $(abspath dist)
+	@sed "s/^dynamic = .*/version = \"$$($(BIN)/hatchling version)\"/" pyproject.toml | $(BIN)/cyclonedx-py requirements \
+		requirements/run.txt --pyproject /dev/stdin --output-reproducible -o dist/seesame.cdx.json
+	@tar -czf dist/seesame-docs.tar.gz -C site .
+	@cd dist && sha256sum -- * > SHA256SUMS && cat SHA256SUMS
+
+audit: $(VENV)/dev.stamp ## ask a service on the internet whether pinned packages have known vulnerabilities
+	@$(BIN)/uv tool run pip-audit --require-hashes --disable-pip -r requirements/run.txt
+
 lock: $(VENV)/dev.stamp ## pin all dependencies anew
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header -q -U \
 		-o requirements/run.txt
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header -q -U \
 		-c requirements/run.txt -o requirements/dev.txt
 
-clean: ## delete the environment and what the demo made
-	rm -rf $(VENV) $(DEMO_DIR)
+clean: ## delete the environment, what the demo made, and what was built
+	rm -rf $(VENV) $(DEMO_DIR) .cache dist site
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with PYTHON=python3.x")'

@@ -11,6 +11,7 @@ import psutil
 
 from bench import (
     api,
+    decoding,
     duplicates,
     embedding,
     endurance,
@@ -31,6 +32,7 @@ from bench.table import Chart, Row, print_table
 
 BENCHES: dict[str, Callable[[Bench], Iterator[Row | Chart]]] = {
     "embedding": embedding.rows,
+    "decoding": decoding.rows,
     "vectors": vectors.rows,
     "exact": exact.rows,
     "photos": photos.rows,
@@ -50,6 +52,7 @@ LONG = {"duplicates", "endurance", "memory", "scale"}  # only when asked for by 
 _WHAT = """\
 benchmarks:
   embedding   pictures a second against ONNX Runtime alone, for CLIP ViT-B/32 and the fallback; peak memory
+  decoding    what it costs that strangers' pictures are decoded in processes of their own
   vectors     recall and latency of a search among 100,000 vectors, 512 and 1280 dimensions
   exact       search without pgvector, among 10,000 and 100,000 vectors
   photos      import and index; quality (only with --photos)

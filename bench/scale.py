@@ -14,6 +14,7 @@ from bench import synthetic
 from bench.bench import Bench
 from bench.table import Chart, Row, at_least, at_most, skipped
 from bench.vectors import NEAREST, Handed, Measured, Shelf, add_products, fill, real_vectors, searching
+from seesame import images
 from seesame.catalogue import Catalogue
 from seesame.db import spaces as space_rows
 from seesame.db.embedded import EmbeddedPostgres
@@ -59,7 +60,7 @@ def rows(bench: Bench) -> Iterator[Row | Chart]:
         load_s, build_s, _ = fill(bench, database, space, vectors)
         yield from _sizes(database, space, load_s, build_s)
         yield _prices(database)
-        catalogue = Catalogue(database, PictureStore(folder / "pictures"), limits=ImageLimits())
+        catalogue = Catalogue(database, PictureStore(folder / "pictures"), limits=ImageLimits(), decoder=images)
         shelf = Shelf(database, searching(database, spaces, catalogue), space, vectors, queries)
         truth = synthetic.nearest(vectors, queries, NEAREST)
         chosen = yield from _recall(bench, shelf, truth)

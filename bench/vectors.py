@@ -15,6 +15,7 @@ from bench import synthetic
 from bench.bench import Bench
 from bench.synthetic import Likeness
 from bench.table import Row, at_least, at_most
+from seesame import images
 from seesame.cache import VectorCache
 from seesame.catalogue import Catalogue
 from seesame.db import indexes
@@ -137,7 +138,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         database.open()
         migrate(database)
         add_products(database)
-        catalogue = Catalogue(database, PictureStore(folder / "pictures"), limits=ImageLimits())
+        catalogue = Catalogue(database, PictureStore(folder / "pictures"), limits=ImageLimits(), decoder=images)
         for real in (synthetic.projected(wide, 512, seed=1), wide):
             yield from _at(bench, real, database, catalogue)
 
@@ -215,6 +216,7 @@ def searching(database: Database, spaces: Spaces, catalogue: Catalogue) -> Searc
         VectorCache(),
         ExactVectors(max_bytes=0),
         limits=ImageLimits(),
+        decoder=images,
         fetcher=Fetcher(),
         photos=QueryPhotos(max_bytes=0),
     )

@@ -98,6 +98,7 @@ def shop_settings(dsn: str, folder: Path, cache_dir: Path) -> Settings:
         data_dir=folder / "data",
         cache_dir=cache_dir,
         port=0,
+        decode_processes=0,  # a process less to start for each of hundreds of shops
         _env_file=None,  # type: ignore[call-arg]
     )
 

@@ -3,10 +3,15 @@
 import html
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from api_page import api_page
+from licences import licences_page
+from settings_page import settings_page
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -55,14 +60,16 @@ def metrics() -> str:
     from prometheus_client import CollectorRegistry
     from starlette.applications import Starlette
 
+    from seesame import images
     from seesame.clip_service.metrics import ClipMetrics
-    from seesame.http.metrics import RequestMetrics, process_registry
+    from seesame.http.metrics import DecoderReadings, RequestMetrics, process_registry
     from seesame.metrics import Readings, ShopMetrics
 
     release = [c for c in process_registry()._collector_to_names if hasattr(c, "_labelnames")]  # noqa: SLF001
     requests = RequestMetrics(Starlette(), registry=CollectorRegistry())
     parts = {
         "Every process": release,
+        "Decoding of pictures: every process": DecoderReadings(images).describe(),
         "Requests: API and CLIP service": vars(requests).values(),
         "API and worker": [*vars(ShopMetrics()).values(), *Readings(dict).describe()],
         "CLIP service": vars(ClipMetrics(CollectorRegistry())).values(),
@@ -81,7 +88,32 @@ def _metric(collector: Any) -> str:
     return f"| `{name}` | {metric.type} | {labels} | {metric.documentation} |\n"
 
 
-REFERENCE = {"openapi.json": openapi, "clip-openapi.json": clip_openapi, "cli.md": commands, "metrics.md": metrics}
+def api() -> str:
+    """The API as a page to read."""
+    from seesame.api.app import describe
+
+    return api_page(describe())
+
+
+def decisions() -> str:
+    """The list of the decisions, by their titles."""
+    lines = ["# Decisions", "", "What was decided, why, and what else was tried, with figures; a page each.", ""]
+    for page in sorted((DOCS / "decisions").glob("[0-9]*.md")):
+        title = re.sub(r"^# (\d+\. )?", "", page.read_text().partition("\n")[0])
+        lines.append(f"- [{page.name[:4]}]({page.name}): {title}")
+    return "\n".join(lines) + "\n"
+
+
+REFERENCE = {
+    "openapi.json": openapi,
+    "clip-openapi.json": clip_openapi,
+    "api.md": api,
+    "cli.md": commands,
+    "metrics.md": metrics,
+    "settings.md": settings_page,
+    "licences.md": licences_page,
+    "decisions/index.md": decisions,
+}
 
 
 if __name__ == "__main__":

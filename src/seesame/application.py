@@ -19,6 +19,7 @@ from seesame.db.embedded import EmbeddedPostgres
 from seesame.db.exact import ExactVectors
 from seesame.db.migrate import migrate
 from seesame.db.pool import Database
+from seesame.decoding.pool import open_decoder
 from seesame.duplicates import Duplicates
 from seesame.embedding.local import LocalEmbedder
 from seesame.embedding.remote import ClipService
@@ -26,6 +27,7 @@ from seesame.errors import InvalidInput, ModelUnavailable, SettingsError, SpaceC
 from seesame.facets import FacetCounts
 from seesame.fetch import Fetcher, FetchPolicy
 from seesame.files import make_folder
+from seesame.http.metrics import DecoderReadings
 from seesame.importing import Importer
 from seesame.indexing import Indexer
 from seesame.job_runner import JobRunner
@@ -198,15 +200,21 @@ def open_application(settings: Settings) -> Iterator[Application]:
     limits = settings.image_limits
     _make(settings.cache_dir, "SEESAME_CACHE_DIR")
     with ExitStack() as stack:
-        database = stack.enter_context(open_database(settings))
-        migrate(database)
-        pictures = PictureStore(settings.data_dir / "pictures", keep_originals=settings.keep_originals)
-        catalogue = Catalogue(database, pictures, limits=limits)
         tracing = open_tracing("seesame")
         if tracing is not None:
             stack.callback(tracing.close)
         metrics = ShopMetrics(tracing)
-        fallback = LocalEmbedder(FallbackModel.load(settings.cache_dir), limits=limits, on_stage=metrics.fallback_stage)
+        decoder = stack.enter_context(
+            open_decoder(limits, processes=settings.decode_processes, timeout_s=settings.decode_s)
+        )
+        metrics.registry.register(DecoderReadings(decoder))
+        database = stack.enter_context(open_database(settings))
+        migrate(database)
+        pictures = PictureStore(settings.data_dir / "pictures", keep_originals=settings.keep_originals)
+        catalogue = Catalogue(database, pictures, limits=limits, decoder=decoder)
+        fallback = LocalEmbedder(
+            FallbackModel.load(settings.cache_dir), limits=limits, decoder=decoder, on_stage=metrics.fallback_stage
+        )
         spaces = Spaces(database, fallback)
         stack.callback(spaces.close)
         fetcher = stack.enter_context(
@@ -225,6 +233,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
             precision=settings.precision,
             cache_dir=settings.cache_dir,
             limits=limits,
+            decoder=decoder,
             on_stage=metrics.clip_stage,
         )
         headers = partial(_headers, settings.clip_key, tracing)
@@ -250,6 +259,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
             cache,
             exact,
             limits=limits,
+            decoder=decoder,
             fetcher=fetcher,
             photos=QueryPhotos(max_bytes=settings.query_photos_mb * 1024 * 1024),
             on_answer=metrics.answered,

@@ -16,7 +16,7 @@ from seesame.db import work
 from seesame.db.pool import Connection, Database
 from seesame.errors import InvalidInput, JobEnded, NotFound, StorageFull
 from seesame.fingerprints import fingerprint
-from seesame.images import ImageLimits, decode, inspect
+from seesame.images import Decoder, ImageLimits
 from seesame.models.session import default_threads
 from seesame.pictures import STORED_SIDE, PictureStore
 from seesame.types import Clause, ListPlace, Place, Product, ProductImage, Validators
@@ -75,10 +75,11 @@ class Listing:
 class Catalogue:
     """Reads and writes the catalogue. What it has written is durable when it returns."""
 
-    def __init__(self, database: Database, pictures: PictureStore, *, limits: ImageLimits) -> None:
+    def __init__(self, database: Database, pictures: PictureStore, *, limits: ImageLimits, decoder: Decoder) -> None:
         self._database = database
         self._pictures = pictures
         self._limits = limits
+        self._decoder = decoder
         # A picture of 50 megapixels takes 150 MB and more while it is decoded.
         self._decoding = threading.Semaphore(default_threads())
 
@@ -260,9 +261,11 @@ class Catalogue:
             ImageError: the picture cannot be used.
         """
         with self._decoding:
-            info = inspect(source.data, limits=self._limits)
+            info = self._decoder.inspect(source.data, limits=self._limits)
             shortest_side = _stored_shortest_side(info.width, info.height)
-            picture = decode(source.data, limits=self._limits, shortest_side=shortest_side)
+            picture = self._decoder.decode(
+                source.data, limits=self._limits, shortest_side=shortest_side, max_side=STORED_SIDE
+            )
         image_id = image_id_of(product_id, source.sha256)
         return ProductImage(
             product_id=product_id,

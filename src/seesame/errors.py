@@ -15,7 +15,8 @@ SeesameError
 │   └── ModelInvalid        its files are there but are not a usable model
 ├── EmbedderError           no vector now; neither the picture nor the model is at fault
 │   ├── EmbedderUnavailable the CLIP service is down, or what it says makes no sense
-│   │   └── EmbedderTimeout it did not answer in time
+│   │   ├── EmbedderTimeout it did not answer in time
+│   │   └── DecoderUnavailable  no process was free in time to decode the picture
 │   └── EmbedderBusy        its queue is full; `retry_after_s` says when to come again
 ├── SettingsError           an environment variable holds something else than it should
 ├── InvalidInput            a field of a request or a record is wrong; `field` names it
@@ -136,6 +137,15 @@ class EmbedderTimeout(EmbedderUnavailable):
     """The CLIP service did not answer in time."""
 
     code = "clip_timeout"
+
+
+class DecoderUnavailable(EmbedderUnavailable):
+    """No process was free in time to decode the picture, or none can be started."""
+
+    code = "decoder_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("Pictures cannot be decoded now. Come again in a moment.")
 
 
 class EmbedderBusy(EmbedderError):

@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from PIL import Image
 
 from seesame.errors import ImageError, ImageTooLarge, ImageUndecodable, UnsupportedFormat
 from seesame.image_formats import FORMATS, Header
-from seesame.types import Region
+
+if TYPE_CHECKING:  # it would bring NumPy along, which decoding processes do without
+    from seesame.types import Region
 
 CROPPED_SIDE: Final = 1_024  # pixels; more than any model looks at
 
@@ -43,10 +45,22 @@ class ImageInfo:
     height: int
 
 
-_DEFAULT_LIMITS: Final = ImageLimits()
+DEFAULT_LIMITS: Final = ImageLimits()
 
 
-def inspect(data: bytes, *, limits: ImageLimits = _DEFAULT_LIMITS) -> ImageInfo:
+class Decoder(Protocol):
+    """What turns strangers' bytes into pictures: this module, or processes that do as it does."""
+
+    def inspect(self, data: bytes, *, limits: ImageLimits = ...) -> ImageInfo:
+        """Check a picture's size and kind from its header alone. Raises as `decode` does."""
+
+    def decode(
+        self, data: bytes, *, limits: ImageLimits = ..., shortest_side: int | None = ..., max_side: int | None = ...
+    ) -> Image.Image:
+        """Decode the first frame. Raises ImageTooLarge, UnsupportedFormat or ImageUndecodable."""
+
+
+def inspect(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS) -> ImageInfo:
     """Check a picture's size and kind from its header alone, decoding nothing.
 
     Raises ImageTooLarge, UnsupportedFormat or ImageUndecodable.
@@ -58,11 +72,23 @@ def inspect(data: bytes, *, limits: ImageLimits = _DEFAULT_LIMITS) -> ImageInfo:
     return ImageInfo(kind, width, height)
 
 
-def decode(data: bytes, *, limits: ImageLimits = _DEFAULT_LIMITS, shortest_side: int | None = None) -> Image.Image:
+def needs_decoder(data: bytes) -> bool:
+    """Whether `inspect` would hand these bytes to a decoder: AVIF and HEIC, whose headers are boxes in boxes."""
+    return data[4:8] == _BOXES
+
+
+def decode(
+    data: bytes,
+    *,
+    limits: ImageLimits = DEFAULT_LIMITS,
+    shortest_side: int | None = None,
+    max_side: int | None = None,
+) -> Image.Image:
     """Decode the first frame: mode RGB, upright, alpha on white, colour profiles ignored.
 
     `shortest_side` is the number of pixels that the caller will scale the shorter side down to: a JPEG is
     then decoded at a reduced scale, its shorter side no smaller than twice that. None decodes at full size.
+    `max_side` scales the picture down (never up) so that no side exceeds so many pixels.
 
     Raises ImageTooLarge, UnsupportedFormat or ImageUndecodable.
     """
@@ -72,15 +98,15 @@ def decode(data: bytes, *, limits: ImageLimits = _DEFAULT_LIMITS, shortest_side:
         turn = _TURNS.get(header.orientation)
         upright = picture if turn is None else picture.transpose(turn)
         upright.info = {}
-        return upright
+        return _fitted(upright, max_side)
 
 
-def crop(picture: Image.Image, region: Region) -> bytes:
+def crop(picture: Image.Image, region: "Region") -> bytes:
     """A region of an upright picture as a picture of its own, encoded with hardly a loss, `CROPPED_SIDE` at most."""
     return encode_jpeg(picture.crop(region.box(*picture.size)), max_side=CROPPED_SIDE, quality=95)
 
 
-def read_file(path: Path, *, limits: ImageLimits = _DEFAULT_LIMITS) -> bytes:
+def read_file(path: Path, *, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
     """A file's bytes, one more than the limit at most, so that `inspect` sees what is too large without reading it.
 
     Raises:
@@ -94,15 +120,19 @@ def read_file(path: Path, *, limits: ImageLimits = _DEFAULT_LIMITS) -> bytes:
 
 def encode_jpeg(image: Image.Image, *, max_side: int | None = None, quality: int = 90) -> bytes:
     """Encode without any metadata, scaled down (never up) so that no side exceeds `max_side` pixels."""
-    picture = _to_rgb(image)
-    longest = max(picture.size)
-    if max_side is not None and longest > max_side:
-        width, height = (max(1, round(side * max_side / longest)) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    picture = _fitted(_to_rgb(image), max_side)
     buffer = io.BytesIO()
     # Without an empty comment, Pillow would write the one that the picture came with.
     picture.save(buffer, "JPEG", quality=quality, comment=b"")
     return buffer.getvalue()
+
+
+def _fitted(picture: Image.Image, max_side: int | None) -> Image.Image:
+    longest = max(picture.size)
+    if max_side is None or longest <= max_side:
+        return picture
+    width, height = (max(1, round(side * max_side / longest)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 _TURNS: Final = {
@@ -155,7 +185,7 @@ def _sniff(data: bytes) -> str:
         return "gif"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "webp"
-    if data[4:8] == b"ftyp":
+    if data[4:8] == _BOXES:
         brands = data[8 : min(int.from_bytes(data[:4]), 256)]
         codecs = {brands[:4]}
         if codecs <= _HEIF:  # says only that it is some HEIF; its codec stands among the compatible brands
@@ -167,6 +197,7 @@ def _sniff(data: bytes) -> str:
     raise UnsupportedFormat("The file is not a JPEG, PNG, WebP, GIF, AVIF or HEIC picture.")
 
 
+_BOXES: Final = b"ftyp"
 _HEIF: Final = {b"mif1", b"msf1", b"mif2"}
 _AVIF: Final = {b"avif", b"avis"}
 _HEIC: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}

@@ -20,7 +20,7 @@ from seesame.errors import (
     SpaceConflict,
     StorageFull,
 )
-from seesame.images import ImageLimits
+from seesame.images import Decoder, ImageLimits
 from seesame.models import hub
 from seesame.models.clip import ClipModel
 from seesame.models.folder import Precision
@@ -56,6 +56,7 @@ class LocalModels:
         precision: Precision,
         cache_dir: Path,
         limits: ImageLimits,
+        decoder: Decoder,
         on_stage: OnStage = lambda stage, seconds: None,  # noqa: ARG005 - nobody measures
     ) -> None:
         """`model` is the one of the settings."""
@@ -64,6 +65,7 @@ class LocalModels:
         self._precision = precision
         self._cache_dir = cache_dir
         self._limits = limits
+        self._decoder = decoder
         self._on_stage = on_stage
         self._loading = threading.Lock()  # held while a model is loaded, so that none is loaded twice
         self._held: dict[Origin, LocalEmbedder] = {}
@@ -209,7 +211,7 @@ class LocalModels:
         model = ClipModel.load(folder, name=name, precision=_precision(precision), cache_dir=self._cache_dir)
         identity = model.identity
         _log.info("✅ CLIP feature extraction successful: %d dimensions (%s)", identity.dimensions, identity.key)
-        return LocalEmbedder(model, limits=self._limits, on_stage=self._on_stage)
+        return LocalEmbedder(model, limits=self._limits, decoder=self._decoder, on_stage=self._on_stage)
 
 
 def _precision(text: str) -> Precision:

@@ -21,7 +21,7 @@ from seesame.db.spaces import meanwhile_changed
 from seesame.errors import DatabaseError, EmbedderError, ImageError, InvalidInput, ModelInvalid, NotFound, SpaceChanged
 from seesame.fetch import Fetcher
 from seesame.fusion import Fused, fuse
-from seesame.images import ImageLimits, crop, decode, inspect
+from seesame.images import Decoder, ImageLimits, crop
 from seesame.queries import (
     MAX_LIMIT,
     Cursor,
@@ -118,6 +118,7 @@ class Search:
         exact: ExactVectors,
         *,
         limits: ImageLimits,
+        decoder: Decoder,
         fetcher: Fetcher,
         photos: QueryPhotos,
         on_answer: Callable[[Answer], None] = lambda answer: None,  # noqa: ARG005 - nobody counts
@@ -129,6 +130,7 @@ class Search:
         self._cache = cache
         self._exact = exact
         self._limits = limits
+        self._decoder = decoder
         self._fetcher = fetcher
         self._photos = photos
         self._on_answer = on_answer
@@ -247,12 +249,12 @@ class Search:
                 return self._catalogue.picture(image_id), None
             case _:
                 raise InvalidInput("image", "A picture is needed.")
-        inspect(data, limits=self._limits)
+        self._decoder.inspect(data, limits=self._limits)
         return data, self._photos.keep(data)
 
     def _cut(self, photo: bytes, regions: Sequence[Region] | None) -> list[tuple[Region, bytes]]:
         """Regions, each with its picture. Of None those that stand out, or the whole photo."""
-        picture = decode(photo, limits=self._limits)
+        picture = self._decoder.decode(photo, limits=self._limits)
         if regions is None:
             regions = [proposal.region for proposal in propose(picture)]
         return [(region, crop(picture, region)) for region in regions] or [(_WHOLE, photo)]

@@ -65,6 +65,8 @@ class _Process(BaseSettings):
     clip_key: Key | None = None
     max_upload_bytes: int = Field(default=10 * 1024 * 1024, ge=1024)
     max_pixels: int = Field(default=50_000_000, ge=1)
+    decode_s: float = Field(default=5.0, gt=0, le=60)
+    decode_processes: int | None = Field(default=None, ge=0, le=256)
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", validation_alias="LOG_LEVEL")
     log_format: Literal["text", "json"] = Field(default="text", validation_alias="LOG_FORMAT")
 

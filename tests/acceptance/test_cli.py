@@ -91,6 +91,13 @@ def seesame(tmp_path: Path, cache_dir: Path) -> Iterator[Shell]:
 
 
 @pytest.fixture
+def database(seesame: Shell) -> Iterator[None]:
+    """A server of the shop that is up all the time, so that no command has to start and to stop it."""
+    with EmbeddedPostgres.start(seesame.folder / "data"):
+        yield
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Pictures of four products in two categories, and one file that only looks like a picture."""
     for name, colour in {"shoes/a": "red", "shoes/b": "blue", "hats/c": "green", "hats/d": "black"}.items():
@@ -179,6 +186,7 @@ def test_the_life_of_a_catalogue(seesame: Shell, folder: Path) -> None:
     assert not _postmaster(seesame).exists()
 
 
+@pytest.mark.usefixtures("database")
 def test_an_import_with_bad_lines_names_each_and_does_the_others(seesame: Shell, folder: Path) -> None:
     """Exit code 1, the line, the reason; what is good can be searched."""
     table = folder / "products.csv"
@@ -193,6 +201,7 @@ def test_an_import_with_bad_lines_names_each_and_does_the_others(seesame: Shell,
     assert "good" in seesame("search", str(folder / "shoes" / "a.jpg")).stdout
 
 
+@pytest.mark.usefixtures("database")
 def test_a_catalogue_that_is_not_indexed_is_told(seesame: Shell, folder: Path) -> None:
     """A search that cannot find what is there says what to do about it."""
     seesame("import", str(folder), "--no-index")
@@ -202,6 +211,7 @@ def test_a_catalogue_that_is_not_indexed_is_told(seesame: Shell, folder: Path) -
     assert "not indexed" not in seesame("search", "shop/shoes/a.jpg").stderr
 
 
+@pytest.mark.usefixtures("database")
 def test_wrong_use_is_told_in_one_line(seesame: Shell, folder: Path) -> None:
     """No traceback; exit code 2 for settings, 1 for the rest."""
     assert "no file or folder" in seesame("import", "nowhere", code=1).stderr
@@ -293,6 +303,7 @@ def test_logs_are_json_on_request(seesame: Shell) -> None:
     assert any(line["event"].startswith("Applied migration") and line["level"] == "info" for line in lines)
 
 
+@pytest.mark.usefixtures("database")
 def test_a_sync_is_rehearsed_guarded_and_done(seesame: Shell, folder: Path) -> None:
     """A dry run tells and does nothing; deleting much needs a word more; jobs are listed, shown and cancelled."""
     seesame("import", "shop", "--no-index")

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from seesame import images
 from seesame.application import Application
 from seesame.catalogue import Catalogue, Source, check_product
 from seesame.db.pool import Connection, Database
@@ -352,7 +353,7 @@ def test_a_picture_stays_when_nobody_knows_whether_its_row_does(application: App
     mute = _Mute(application.database.dsn)
     mute.open()
     with pytest.raises(DatabaseUnavailable):
-        Catalogue(mute, pictures, limits=ImageLimits()).publish([image])
+        Catalogue(mute, pictures, limits=ImageLimits(), decoder=images).publish([image])
     mute.close()
     assert application.catalogue.picture(image.image_id)
 
@@ -363,7 +364,7 @@ def test_a_database_that_takes_no_changes_now_is_one_that_cannot_be_reached(appl
     database = Database(make_conninfo(application.database.dsn, options="-c default_transaction_read_only=on"))
     database.open()
     with pytest.raises(DatabaseUnavailable, match="no changes"):
-        Catalogue(database, pictures, limits=ImageLimits()).put(Product("a"))
+        Catalogue(database, pictures, limits=ImageLimits(), decoder=images).put(Product("a"))
     database.close()
 
 

@@ -182,9 +182,9 @@ def test_what_a_killed_server_left_at_work_does_not_keep_it_down(folder: Path) -
     assert _postmaster(folder) is None
 
 
-def test_nothing_that_was_committed_waits_for_the_disk(postgres: EmbeddedPostgres) -> None:
+def test_nothing_that_was_committed_waits_for_the_disk(folder: Path) -> None:
     """The settings that a power cut asks for."""
-    with psycopg.connect(postgres.dsn) as connection:
+    with EmbeddedPostgres.start(folder) as server, psycopg.connect(server.dsn) as connection:
         for setting in ("fsync", "synchronous_commit", "full_page_writes", "data_checksums"):
             assert connection.execute(f"SHOW {setting}".encode()).fetchone() == ("on",)
 

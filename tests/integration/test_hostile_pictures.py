@@ -118,7 +118,8 @@ def ways(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, c
     """A shop and a host of pictures that it trusts."""
     folder = tmp_path_factory.mktemp("ways")
     with copied_database(postgres) as dsn, picture_host() as host:
-        settings = shop_settings(dsn, folder, cache_dir).model_copy(update={"allowed_image_hosts": host.name})
+        chosen = {"allowed_image_hosts": host.name, "decode_processes": 2}
+        settings = shop_settings(dsn, folder, cache_dir).model_copy(update=chosen)
         with open_application(settings) as application, served(application) as client:
             yield Ways(client, application, host, folder, _deleted_but_open())
 

@@ -265,11 +265,12 @@ def test_a_large_jpeg_decoded_at_a_reduced_scale_gives_nearly_the_same(
 
 def test_it_sees_what_is_in_the_photos(model: FallbackModel, photos: Photos) -> None:
     """Among the first five ImageNet classes is a fitting one, for most photos and at least twice as often as else."""
-    logits = np.concatenate([model.logits(photos.tensors[i : i + 16]) for i in range(0, len(photos.tensors), 16)])
+    tensors, labels = photos.tensors[::2], photos.labels[::2]  # as many as it takes, since each takes time
+    logits = np.concatenate([model.logits(tensors[i : i + 16]) for i in range(0, len(tensors), 16)])
     first = np.argsort(-logits, axis=1)[:, :5]
     for label, classes in IMAGENET.items():
         fits = np.array([bool(classes & set(row)) for row in first.tolist()])
-        right, wrong = fits[photos.labels == label].mean(), fits[photos.labels != label].mean()
+        right, wrong = fits[labels == label].mean(), fits[labels != label].mean()
         assert right >= 0.6, label
         assert right >= 2 * wrong, label
 

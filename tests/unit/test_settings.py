@@ -10,6 +10,7 @@ from seesame.settings import ApiSettings, ClipSettings, Settings, WorkerSettings
 
 _PROCESSES = (Settings, ApiSettings, WorkerSettings, ClipSettings)
 _VARIABLES = {variable for process in _PROCESSES for variable in process.variables().values()}
+_OF_THE_MACHINE = ("data_dir", "cache_dir", "database_url", "clip_url", "redis_url", "port", "decode_processes")
 _EXAMPLE = Path(__file__).parents[2] / ".env.example"
 
 
@@ -31,7 +32,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
     for process in (Settings, ClipSettings):
         settings = process.read()
         for name, variable in process.variables().items():
-            if name not in ("data_dir", "cache_dir", "database_url", "clip_url", "redis_url", "port"):
+            if name not in _OF_THE_MACHINE:
                 value = getattr(settings, name)
                 written = str(value).lower() if isinstance(value, bool) else str(value)
                 assert documented[variable] == ("" if value is None else written)

@@ -13,9 +13,10 @@ from seesame.clip_service.engine import Engine
 from seesame.clip_service.metrics import ClipMetrics
 from seesame.clip_service.routes import ONE_PICTURE, router
 from seesame.clip_service.schemas import MAX_BATCH
+from seesame.decoding.pool import open_decoder
 from seesame.http import problems
 from seesame.http.gate import Gate, Guard
-from seesame.http.metrics import RequestMetrics, process_registry
+from seesame.http.metrics import DecoderReadings, RequestMetrics, process_registry
 from seesame.http.middleware import HeadAsGet, RequestMiddleware
 from seesame.keys import FixedKey, Holder
 from seesame.models import hub
@@ -40,17 +41,20 @@ def create_app(settings: ClipSettings, *, model: ImageModel | None = None) -> Fa
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        engine.start()
-        proving = asyncio.create_task(engine.keep_proving())
-        try:
-            yield
-        finally:
-            proving.cancel()
-            with suppress(asyncio.CancelledError):
-                await proving
-            await asyncio.to_thread(engine.close)
-            if tracing is not None:
-                await asyncio.to_thread(tracing.close)
+        limits, processes, timeout_s = settings.image_limits, settings.decode_processes, settings.decode_s
+        with open_decoder(limits, processes=processes, timeout_s=timeout_s) as decoder:
+            registry.register(DecoderReadings(decoder))
+            engine.start(decoder)
+            proving = asyncio.create_task(engine.keep_proving())
+            try:
+                yield
+            finally:
+                proving.cancel()
+                with suppress(asyncio.CancelledError):
+                    await proving
+                await asyncio.to_thread(engine.close)
+                if tracing is not None:
+                    await asyncio.to_thread(tracing.close)
 
     app = _described(lifespan)
     app.state.engine = engine

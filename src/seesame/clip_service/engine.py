@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from seesame import images
 from seesame.cache import VectorCache, photo_digest
 from seesame.clip_service.metrics import ClipMetrics
 from seesame.embedding.batcher import Batcher, Bounds, Load
@@ -27,6 +28,7 @@ from seesame.errors import (
     ModelUnavailable,
     SeesameError,
 )
+from seesame.images import Decoder
 from seesame.models import hub
 from seesame.models.clip import ClipModel
 from seesame.models.image_model import ImageModel
@@ -68,6 +70,7 @@ class Engine:
         self._status: Status = "starting"
         self._since = datetime.now(UTC)
         self._computed_before = VectorCache(max_bytes=_REMEMBERED_BYTES)
+        self._decoder: Decoder = images
         self._canary = _canary()
         self._expected: Vector | None = None
         self._stall_s = _STALL_S
@@ -147,8 +150,9 @@ class Engine:
         self._metrics.remembered(len(pictures) - len(unknown))
         return futures
 
-    def start(self) -> None:
-        """Begins to load the model."""
+    def start(self, decoder: Decoder) -> None:
+        """Begins to load the model; `decoder` decodes what it is given."""
+        self._decoder = decoder
         self._loader.start()
 
     def drain(self) -> None:
@@ -263,7 +267,12 @@ class Engine:
         settings = self._settings
         bounds = Bounds(max_images=settings.queue_images, max_bytes=settings.queue_bytes, queue_s=settings.queue_s)
         batcher = Batcher(
-            model, limits=settings.image_limits, bounds=bounds, on_stage=self._metrics.stage, on_batch=self._computed
+            model,
+            limits=settings.image_limits,
+            decoder=self._decoder,
+            bounds=bounds,
+            on_stage=self._metrics.stage,
+            on_batch=self._computed,
         )
         try:
             self._warm_up(batcher, model)

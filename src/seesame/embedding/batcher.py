@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from seesame import images
 from seesame.errors import EmbedderBusy, EmbedderUnavailable, ModelInvalid, SeesameError
-from seesame.images import ImageLimits
+from seesame.images import Decoder, ImageLimits
 from seesame.models.image_model import ImageModel
 from seesame.models.session import default_threads
 from seesame.types import Vector, Vectors
@@ -102,6 +102,7 @@ class Batcher:
         model: ImageModel,
         *,
         limits: ImageLimits | None = None,
+        decoder: Decoder = images,
         bounds: Bounds | None = None,
         workers: int | None = None,
         on_stage: OnStage = lambda stage, seconds: None,  # noqa: ARG005 - nobody measures
@@ -113,6 +114,7 @@ class Batcher:
         """
         self._model = model
         self._limits = limits or ImageLimits()
+        self._decoder = decoder
         self._bounds = bounds or Bounds()
         self._on_stage = on_stage
         self._on_batch = on_batch
@@ -141,7 +143,8 @@ class Batcher:
     def submit(self, contents: Sequence[bytes] | Sequence[str], *, bulk: bool = False) -> list[Future[Vector]]:
         """A future for each encoded picture or text: all of them are accepted, or none.
 
-        A future holds a unit vector, an ImageError or a ModelInvalid. Cancelling it drops what is not yet computed.
+        A future holds a unit vector, an ImageError, a ModelInvalid or a DecoderUnavailable. Cancelling it drops what is
+        not yet computed.
 
         Raises:
             EmbedderBusy: too much waits already.
@@ -338,7 +341,7 @@ class Batcher:
     def _tensor(self, content: bytes | str) -> NDArray[np.float32]:
         assert isinstance(content, bytes)
         preprocessing = self._model.preprocessing
-        picture = images.decode(content, limits=self._limits, shortest_side=preprocessing.shortest_side)
+        picture = self._decoder.decode(content, limits=self._limits, shortest_side=preprocessing.shortest_side)
         return preprocessing.apply(picture)
 
     def _run(self, run: _Run) -> None:

@@ -6,9 +6,10 @@ from concurrent.futures import Future
 
 import numpy as np
 
+from seesame import images
 from seesame.embedding.batcher import Batcher, OnStage
 from seesame.errors import EmbedderBusy, ImageError, ModelInvalid
-from seesame.images import ImageLimits
+from seesame.images import Decoder, ImageLimits
 from seesame.models.image_model import ImageModel
 from seesame.types import Embedded, SpaceIdentity, Vector, Vectors
 
@@ -24,12 +25,13 @@ class LocalEmbedder:
         model: ImageModel,
         *,
         limits: ImageLimits | None = None,
+        decoder: Decoder = images,
         workers: int | None = None,
         on_stage: OnStage = lambda stage, seconds: None,  # noqa: ARG005 - nobody measures
     ) -> None:
         """`workers` is the number of threads, by default one for each core and never less than two."""
         self._model = model
-        self._batcher = Batcher(model, limits=limits, workers=workers, on_stage=on_stage)
+        self._batcher = Batcher(model, limits=limits, decoder=decoder, workers=workers, on_stage=on_stage)
 
     @property
     def identity(self) -> SpaceIdentity:
@@ -44,7 +46,7 @@ class LocalEmbedder:
     def embed_images(self, pictures: Sequence[bytes], *, bulk: bool = False) -> list[Embedded]:
         """One unit vector, or the reason why there is none, for each picture, in order.
 
-        Raises EmbedderBusy when too much waits already.
+        Raises EmbedderBusy when too much waits already, and DecoderUnavailable.
         """
         results: list[Embedded] = []
         running: deque[Future[Vector]] = deque()

@@ -2,15 +2,19 @@
 
 import logging
 import time
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seesame import __version__
+from seesame.decoding.pool import DecoderPool
 from seesame.http.probes import HEALTH
+from seesame.images import Decoder
 
 _log = logging.getLogger(__name__)
 
@@ -104,6 +108,37 @@ def process_registry() -> CollectorRegistry:
     release = Gauge("seesame_build_info", "1; the release is in the label.", ["version"], registry=registry)
     release.labels(__version__).set(1)
     return registry
+
+
+class DecoderReadings:
+    """What a pool of decoding processes counts, read when asked; nothing where there is none."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+
+    def describe(self) -> Iterable[Metric]:
+        """All that there may be."""
+        return _decoder_families()
+
+    def collect(self) -> Iterable[Metric]:
+        """The readings of this moment."""
+        if not isinstance(self._decoder, DecoderPool):
+            return
+        counts = self._decoder.counts
+        ends, pictures, busy = _decoder_families()
+        ends.add_metric(["died"], counts.died)
+        ends.add_metric(["timed_out"], counts.timed_out)
+        pictures.add_metric([], counts.decoded)
+        busy.add_metric([], counts.busy)
+        yield from (ends, pictures, busy)
+
+
+def _decoder_families() -> tuple[CounterMetricFamily, CounterMetricFamily, GaugeMetricFamily]:
+    return (
+        CounterMetricFamily("seesame_decoder_ends", "Decoding processes that a picture cost.", labels=["reason"]),
+        CounterMetricFamily("seesame_decoder_pictures", "Pictures that were decoded.", labels=[]),
+        GaugeMetricFamily("seesame_decoder_busy", "Decoding processes at work.", labels=[]),
+    )
 
 
 def exposition(registry: CollectorRegistry) -> Response:
