@@ -9,15 +9,15 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 import numpy as np
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
-from redis.retry import Retry
 
 from seesame.embedding.breaker import Breaker
 from seesame.types import SpaceIdentity, Vector
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 WAIT_S = 0.05  # all that Redis may cost a request
 MAX_WAITING = 256  # commands for the one connection
@@ -160,7 +160,9 @@ class VectorCache:
             return None
         return reply[0] if isinstance(reply, list) else None
 
-    def _store(self, redis: Redis, key: _Key, data: bytes, period: int) -> None:
+    def _store(self, redis: "Redis", key: _Key, data: bytes, period: int) -> None:
+        from redis.exceptions import ResponseError
+
         try:
             redis.set(_redis_key(key), data, ex=self._ttl_s)
         except ResponseError as error:
@@ -176,7 +178,7 @@ class VectorCache:
             future.set_exception(TimeoutError())
         return future
 
-    def _work(self, redis: Redis) -> None:
+    def _work(self, redis: "Redis") -> None:
         """Does the jobs in order; those that were queued before a fault are dropped."""
         while (item := self._jobs.get()) is not None:
             future, job, period = item
@@ -215,8 +217,13 @@ class VectorCache:
         return "Redis" if breaker is self._breaker else "Writing to Redis"
 
 
-def redis_at(url: str) -> Redis:
+def redis_at(url: str) -> "Redis":
     """A client whose every step ends in time, not connected yet. Raises ValueError for a URL that is none."""
+    from redis import Redis  # takes 0.1 s, and most shops have none
+    from redis.backoff import NoBackoff
+    from redis.exceptions import RedisError
+    from redis.retry import Retry
+
     try:
         client = Redis.from_url(
             url,

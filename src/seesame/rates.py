@@ -13,11 +13,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple, Self
-
-from redis import Redis
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from seesame.cache import redis_at
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 MAX_SUBJECTS = 50_000  # 16 MB; those who asked last are kept, so a flood of addresses forgets others, not itself
 _SHARE_S = 0.2
@@ -112,7 +113,7 @@ class Rates:
                 self._unsent.add(key)
             return 0.0
 
-    def share(self, redis: Redis) -> None:
+    def share(self, redis: "Redis") -> None:
         """Tells Redis what was counted since the last time, and learns what all have counted. Raises its errors."""
         with self._lock:
             told = [(key, count.window, count.unsent) for key in self._unsent if (count := self._counts[key]).unsent]
@@ -138,7 +139,7 @@ class Rates:
                 count.now = max(count.now, total + count.unsent)  # a Redis that was emptied knows less
                 count.before = max(count.before, before)
 
-    def _share_forever(self, redis: Redis) -> None:
+    def _share_forever(self, redis: "Redis") -> None:
         works = True
         while not self._stop.wait(_SHARE_S if works else _PAUSE_S):
             try:

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seesame import __version__
-from seesame.http.problems import HEALTH
+from seesame.http.probes import HEALTH
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from seesame import __version__
@@ -121,6 +122,37 @@ def test_every_command_helps(command: str) -> None:
     """`--help` explains each command and its options."""
     result = CliRunner().invoke(app, [*command.split(), "--help"])
     assert (result.exit_code, "Usage" in result.output) == (0, True)
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
+    """The lines stand beside the commands, so that `--help` imports none of them."""
+    program = typer.main.get_group(app)
+    listing = typer.Context(program)
+    for name in program.list_commands(listing):
+        line, (_, command, _) = program.get_command(listing, name), program.resolve_command(listing, [name])
+        assert line is not None
+        assert command is not None
+        assert command.help is not None
+        assert (line.name, line.help) == (command.name, command.help.split("\n\n")[0].replace("\n", " "))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "absent"),
+    [
+        (["--help"], {"seesame.application", "seesame.settings", "numpy", "psycopg", "pydantic"}),
+        (
+            ["search", "--help"],
+            {"seesame.api", "seesame.demo", "seesame.clip_service", "fastapi", "uvicorn", "redis", "onnx"},
+        ),
+    ],
+)
+def test_a_command_imports_only_what_it_needs(arguments: list[str], absent: set[str]) -> None:
+    """Nobody waits for the parts of other commands."""
+    code = "import atexit, sys; from seesame.cli import main; atexit.register(lambda: print(*sys.modules)); main()"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    imported = set(done.stdout.splitlines()[-1].split())
+    assert "seesame.cli" in imported
+    assert not imported & absent
 
 
 def test_the_version_is_printed(seesame: Shell) -> None:

@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from seesame.api.search_schemas import AnswerOut
 from seesame.application import Application, open_application
 from seesame.cli import tables
 from seesame.errors import DeletionRefused, InvalidInput, ModelError
@@ -110,6 +109,8 @@ def search(
             assert similar_to is not None
             answer = application.search.find(LikeProduct(similar_to), query)
         if as_json:
+            from seesame.api.search_schemas import AnswerOut  # with FastAPI, which nothing else here needs
+
             console.print_json(json.dumps(AnswerOut.of(answer).model_dump(mode="json", exclude={"query_id"})))
             return
         if answer.page.hits:

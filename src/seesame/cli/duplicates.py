@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seesame.api.duplicates import DuplicatesOut, PlaceholdersOut
 from seesame.application import Application, open_application
 from seesame.cli import tables
 from seesame.db.duplicates import Member
@@ -119,6 +118,8 @@ def _show_groups(
     console = Console()
     found = application.duplicates.groups(kind, product_id=product, limit=limit)
     if as_json:
+        from seesame.api.duplicates import DuplicatesOut  # with FastAPI, which nothing else here needs
+
         console.print_json(json.dumps(DuplicatesOut.of(found).model_dump(mode="json")))
         return
     table = _table("kind", "products", "product", "title", "differs by", "similarity")
@@ -145,6 +146,8 @@ def _show_placeholders(application: Application, at_least: int | None, limit: in
     console = Console()
     found, total, run = application.duplicates.placeholders(at_least=at_least, limit=limit)
     if as_json:
+        from seesame.api.duplicates import PlaceholdersOut
+
         console.print_json(json.dumps(PlaceholdersOut.of(found, total, run).model_dump(mode="json")))
         return
     reasons = {

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seesame import __version__
 from seesame.decoding.pool import DecoderPool
-from seesame.http.problems import HEALTH
+from seesame.http.probes import HEALTH
 from seesame.images import Decoder
 
 _log = logging.getLogger(__name__)

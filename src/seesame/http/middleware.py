@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seesame.errors import SeesameError
 from seesame.files import room
-from seesame.http.problems import HEALTH, problem, reply_to, unexpected
+from seesame.http.probes import HEALTH
+from seesame.http.problems import problem, reply_to, unexpected
 from seesame.logs import request_id
 
 BODY_S = 10

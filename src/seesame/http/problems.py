@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
 
 from seesame import errors
+from seesame.http.probes import HEALTH
 from seesame.logs import request_id
 from seesame.types import Scope
 
@@ -42,9 +43,6 @@ STATUS: dict[type[errors.SeesameError], int] = {
 }
 
 RETRY_AFTER_S = 2
-
-HEALTH = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
-"""Paths at which a process is watched."""
 
 
 class FieldOut(BaseModel):

@@ -16,7 +16,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seesame.errors import SettingsError
-from seesame.http.problems import HEALTH
+from seesame.http.probes import HEALTH
 from seesame.http.protocol import ClientLimits, limited
 
 _log = logging.getLogger(__name__)
