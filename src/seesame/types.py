@@ -97,7 +97,8 @@ class Embedder(Protocol):
     def embed_images(self, pictures: Sequence[bytes], *, bulk: bool = False) -> list[Embedded]:
         """One unit vector, or the reason why there is none, for each encoded picture, in order.
 
-        `bulk` says that nobody waits for the answer, so that queries go first. Raises EmbedderError.
+        `bulk` says that nobody waits for the answer, so that queries go first, and that Seesame has made the pictures
+        itself, so that they need no guard. Raises EmbedderError.
         """
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:

@@ -103,6 +103,7 @@ class Batcher:
         *,
         limits: ImageLimits | None = None,
         decoder: Decoder = images,
+        bulk_decoder: Decoder | None = None,
         bounds: Bounds | None = None,
         workers: int | None = None,
         on_stage: OnStage = lambda stage, seconds: None,  # noqa: ARG005 - nobody measures
@@ -110,11 +111,13 @@ class Batcher:
     ) -> None:
         """`workers` is the number of threads, by default one for each core and never less than two.
 
-        `on_batch` is told how many got a vector in a run, unless none did.
+        `bulk_decoder` is for what is submitted in bulk, by default the same. `on_batch` is told how many got a vector
+        in a run, unless none did.
         """
         self._model = model
         self._limits = limits or ImageLimits()
         self._decoder = decoder
+        self._bulk_decoder = bulk_decoder or decoder
         self._bounds = bounds or Bounds()
         self._on_stage = on_stage
         self._on_batch = on_batch
@@ -321,7 +324,7 @@ class Batcher:
         self._on_stage("queue", started - entry.since)
         fault: SeesameError | None = None
         try:
-            entry.tensor = self._tensor(entry.content)
+            entry.tensor = self._tensor(entry.content, self._bulk_decoder if entry.bulk else self._decoder)
         except SeesameError as error:
             fault = error
         except BaseException as error:  # noqa: BLE001 - whatever it is, the future is resolved and the worker lives
@@ -338,10 +341,10 @@ class Batcher:
                 heapq.heappush(self._ready, entry)
             self._changed.notify_all()
 
-    def _tensor(self, content: bytes | str) -> NDArray[np.float32]:
+    def _tensor(self, content: bytes | str, decoder: Decoder) -> NDArray[np.float32]:
         assert isinstance(content, bytes)
         preprocessing = self._model.preprocessing
-        picture = self._decoder.decode(content, limits=self._limits, shortest_side=preprocessing.shortest_side)
+        picture = decoder.decode(content, limits=self._limits, shortest_side=preprocessing.shortest_side)
         return preprocessing.apply(picture)
 
     def _run(self, run: _Run) -> None:

@@ -29,9 +29,14 @@ class LocalEmbedder:
         workers: int | None = None,
         on_stage: OnStage = lambda stage, seconds: None,  # noqa: ARG005 - nobody measures
     ) -> None:
-        """`workers` is the number of threads, by default one for each core and never less than two."""
+        """`workers` is the number of threads, by default one for each core and never less than two.
+
+        Pictures in bulk are those that Seesame has made itself: they are decoded here, whatever `decoder` is.
+        """
         self._model = model
-        self._batcher = Batcher(model, limits=limits, decoder=decoder, workers=workers, on_stage=on_stage)
+        self._batcher = Batcher(
+            model, limits=limits, decoder=decoder, bulk_decoder=images, workers=workers, on_stage=on_stage
+        )
 
     @property
     def identity(self) -> SpaceIdentity:
