@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from markdown_it import MarkdownIt
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -146,7 +147,7 @@ def test_commands_that_are_named_exist_with_their_options(page: str) -> None:
 def _exists(words: list[str]) -> bool:
     command: Any = get_command(app)
     while words and words[0] in getattr(command, "commands", {}):
-        command, words = command.commands[words[0]], words[1:]
+        _, command, words = command.resolve_command(typer.Context(command), words)
     if command.context_settings.get("ignore_unknown_options"):
         return True
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
