@@ -15,7 +15,8 @@ from urllib.parse import quote, urljoin
 import httpcore2
 import idna
 
-from seesame.errors import FetchError, FetchFailed, HostFailed, UrlNotAllowed
+from seesame.errors import FetchFailed, HostFailed, UrlNotAllowed
+from seesame.outcomes import outcome_told
 from seesame.types import Validators
 
 Resolver = Callable[[str], Sequence[str]]
@@ -167,16 +168,8 @@ class Fetcher:
         """
         if self._closed:
             raise RuntimeError("The fetcher is closed.")
-        started, outcome = time.monotonic(), "failed"
-        try:
-            fetched = self._followed(url, known)
-            outcome = "ok"
-            return fetched
-        except FetchError as error:
-            outcome = error.code
-            raise
-        finally:
-            self._on_fetch(outcome, time.monotonic() - started)
+        with outcome_told(self._on_fetch):
+            return self._followed(url, known)
 
     def _followed(self, url: str, known: Validators | None) -> Fetched | None:
         """What is where the redirects end."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -27,6 +28,7 @@ from seesame.errors import (
     ModelInvalid,
     UnsupportedFormat,
 )
+from seesame.outcomes import outcome_told
 from seesame.types import Embedded, SpaceIdentity, Vectors
 
 logger = logging.getLogger(__name__)
@@ -215,16 +217,8 @@ class ClipService:
         return self._ask(question, self._clock() + self._bulk_deadline_s, kind="bulk")
 
     def _ask(self, question: _Question, until: float, *, kind: Literal["query", "bulk"] = "query") -> list[Embedded]:
-        started, outcome = time.monotonic(), "failed"
-        try:
-            results = self._asked(question, until)
-            outcome = "ok"
-            return results
-        except EmbedderError as error:
-            outcome = error.code
-            raise
-        finally:
-            self._on_request(kind, outcome, time.monotonic() - started)
+        with outcome_told(partial(self._on_request, kind)):
+            return self._asked(question, until)
 
     def _asked(self, question: _Question, until: float) -> list[Embedded]:
         """Asks if the breaker lets it, and tells the breaker: what `_answer` raises is a failure of the service."""
