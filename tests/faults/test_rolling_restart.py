@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from seesame.db.embedded import EmbeddedPostgres
+from tests.certificates import Certificate, self_signed
 from tests.conftest import copied_database, picture
 from tests.faults.conftest import Figures
 from tests.faults.processes import Process, eventually, free_port, running
@@ -26,19 +27,13 @@ _NAME = "localhost"
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the self-signed certificate of the proxy, and its key."""
-    openssl = shutil.which("openssl") or require_or_skip("openssl", "makes its certificate with openssl")
-    folder = tmp_path_factory.mktemp("tls")
-    names = ["-subj", f"/CN={_NAME}", "-addext", f"subjectAltName=DNS:{_NAME}", "-days", "2"]
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{folder}/key.pem"]
-    command = [openssl, "req", "-x509", *key, *names, "-out", f"{folder}/fullchain.pem"]
-    subprocess.run(command, check=True, capture_output=True)
-    return folder
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """The self-signed certificate of the proxy, and its key, in files named as the example has them."""
+    return self_signed(tmp_path_factory.mktemp("tls"), _NAME)
 
 
 @contextmanager
-def _proxy(folder: Path, certificate: Path, backends: tuple[Process, Process]) -> Iterator[str]:
+def _proxy(folder: Path, certificate: Certificate, backends: tuple[Process, Process]) -> Iterator[str]:
     """The proxy of the example in front of these; its address."""
     nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin") or shutil.which("nginx")
     nginx = nginx or require_or_skip("nginx", "nginx is not on the PATH")
@@ -48,7 +43,7 @@ def _proxy(folder: Path, certificate: Path, backends: tuple[Process, Process]) -
         "127.0.0.1:8000": f"127.0.0.1:{backends[0].port}",
         "127.0.0.1:8010": f"127.0.0.1:{backends[1].port}",
         "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
-        "/etc/ssl/seesame": str(certificate),
+        "/etc/ssl/seesame": str(certificate.chain.parent),
         "/var/log/nginx": str(folder),
     }.items():
         assert example in text
@@ -74,12 +69,12 @@ def _status(ask: Callable[[], httpx2.Response]) -> int:
         return 0
 
 
-def _trusting(certificate: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=certificate / "fullchain.pem")
+def _trusting(certificate: Certificate) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=certificate.chain)
 
 
 def test_nobody_notices_a_restart(
-    postgres: EmbeddedPostgres, tmp_path: Path, cache_dir: Path, certificate: Path, figures: Figures
+    postgres: EmbeddedPostgres, tmp_path: Path, cache_dir: Path, certificate: Certificate, figures: Figures
 ) -> None:
     """Searches, writes and reads go on: each request is answered with success, over connections that are kept."""
     stop, numbers = threading.Event(), itertools.count()

@@ -1,8 +1,6 @@
-import shutil
 import socket
 import socketserver
 import ssl
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from ipaddress import ip_address
 from itertools import chain, repeat
-from pathlib import Path
 from typing import Any
 
 import httpcore2
@@ -29,8 +26,8 @@ from seesame.fetch import (
     is_public,
 )
 from seesame.types import Validators
+from tests.certificates import Certificate, self_signed
 from tests.hostile import LOOPBACK, PRIVATE, URLS
-from tests.requirements import require_or_skip
 
 PICTURE = b"\xff\xd8\xff\xe0 not really a picture"
 
@@ -642,38 +639,17 @@ def test_slow_look_ups_cannot_hold_fetches(site: Site) -> None:
 
 
 @pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One file with the key and the self-signed certificate of shop.test."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        require_or_skip("openssl", "makes its certificate with openssl")
-    path = tmp_path_factory.mktemp("tls") / "shop.pem"
-    names = ["-subj", "/CN=shop.test", "-addext", "subjectAltName=DNS:shop.test"]
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command = [
-        openssl,
-        "req",
-        "-x509",
-        *key,
-        "-days",
-        "2",
-        *names,
-        "-keyout",
-        str(path),
-        "-out",
-        f"{path}.crt",
-    ]
-    subprocess.run(command, check=True, capture_output=True)
-    path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
-    return path
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """The self-signed certificate of shop.test."""
+    return self_signed(tmp_path_factory.mktemp("tls"), "shop.test")
 
 
 @pytest.fixture
-def secure_site(certificate: Path) -> Iterator[tuple[Site, list[str | None]]]:
+def secure_site(certificate: Certificate) -> Iterator[tuple[Site, list[str | None]]]:
     """A site over TLS, and the server names that its clients asked for."""
     names: list[str | None] = []
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate)
+    tls.load_cert_chain(*certificate)
     tls.sni_callback = lambda _socket, name, _context: names.append(name)
     site = Site(tls)
     site.pages["/picture"] = ok(PICTURE)
@@ -681,11 +657,11 @@ def secure_site(certificate: Path) -> Iterator[tuple[Site, list[str | None]]]:
     site.close()
 
 
-def test_tls_keeps_the_original_name(secure_site: tuple[Site, list[str | None]], certificate: Path) -> None:
+def test_tls_keeps_the_original_name(secure_site: tuple[Site, list[str | None]], certificate: Certificate) -> None:
     """The address is dialled, but the certificate is asked for and checked by the host's name."""
     site, names = secure_site
     hosts = frozenset({f"shop.test:{site.port}", f"other.test:{site.port}"})
-    tls = ssl.create_default_context(cafile=certificate)
+    tls = ssl.create_default_context(cafile=certificate.chain)
     fetcher = Fetcher(FetchPolicy(allowed_hosts=hosts), resolver=lambda _: ["127.0.0.1"], tls=tls)
     assert fetcher.fetch(site.url("/picture", scheme="https")) == PICTURE
     failed(fetcher, f"https://other.test:{site.port}/picture", "secure connection")
