@@ -13,6 +13,7 @@ import psutil
 
 from bench.load import Target
 from bench.shop import SEESAME, free_port, running
+from bench.usage import memory_bytes
 
 PLAIN = Path(__file__).with_name("plain_service.py")
 PLAIN_PYTHON = "SEESAME_BENCH_TORCH_PYTHON"
@@ -34,9 +35,7 @@ class ClipProcess:
     @property
     def memory_bytes(self) -> int:
         """What it has in memory; what is mapped twice, or by others too, counts once in all (Linux's PSS)."""
-        info = psutil.Process(self.pid).memory_full_info()
-        pss: int = getattr(info, "pss", info.uss)
-        return pss
+        return memory_bytes(self.pid)
 
     @property
     def resident_bytes(self) -> int:

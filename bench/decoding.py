@@ -2,8 +2,7 @@
 
 import io
 import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 
@@ -12,7 +11,7 @@ from PIL import Image
 from bench.bench import Bench
 from bench.material import FINE_GRAIN, large
 from bench.table import Row, at_most
-from bench.turns import in_turns
+from bench.turns import in_turns, seconds
 from seesame import images
 from seesame.decoding.pool import DecoderPool
 from seesame.images import Decoder
@@ -45,7 +44,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 def _row(name: str, photos: list[bytes], shortest_side: int | None, max_side: int | None, *, pool: DecoderPool) -> Row:
     def median_ms(decoder: Decoder) -> float:
         decode = partial(decoder.decode, shortest_side=shortest_side, max_side=max_side)
-        return statistics.median(_ms(partial(decode, photo)) for photo in photos)
+        return statistics.median(1000 * seconds(partial(decode, photo)) for photo in photos)
 
     found = in_turns({"here": partial(median_ms, images), "pool": partial(median_ms, pool)}, ROUNDS)
     here, there = (statistics.median(found[way]) for way in ("here", "pool"))
@@ -54,12 +53,6 @@ def _row(name: str, photos: list[bytes], shortest_side: int | None, max_side: in
     if max_side is not None:  # a part of it is the child's giving memory back
         return Row(what, measured)
     return at_most(what, there - here, ADDED_MS, measured, f"{ADDED_MS:g} ms more")
-
-
-def _ms(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return (time.perf_counter() - started) * 1000
 
 
 def _enlarged(photo: bytes) -> bytes:

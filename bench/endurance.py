@@ -16,6 +16,7 @@ import psutil
 from bench.bench import Bench
 from bench.shop import first_answer, unseen
 from bench.table import Row, at_most
+from bench.usage import memory_bytes
 
 REQUESTS = int(os.environ.get("SEESAME_BENCH_COUNT", "100000"))
 CLIENTS = 4
@@ -52,10 +53,9 @@ def rows(bench: Bench) -> Iterator[Row]:
                 ask = partial(_ask, str(client.base_url), photos, listed, REQUESTS // PARTS // CLIENTS)
                 for counted in pool.map(ask, range(part * CLIENTS, (part + 1) * CLIENTS)):
                     statuses += counted
-            taken.append(_taken(pid))
-            bench.say(
-                " and ".join(f"{value:.0f} {name}" for name, value in zip(("MB", "files"), taken[-1], strict=True))
-            )
+            megabytes, open_files = _taken(pid)
+            bench.say(f"{megabytes:.0f} MB and {open_files} files")
+            taken.append((megabytes, open_files))
     name = f"{REQUESTS:,} mixed requests of {CLIENTS} clients"
     told = ", ".join(f"{status}: {count:,}" for status, count in sorted(statuses.items()))
     faults = sum(count for status, count in statuses.items() if status >= 500)
@@ -163,12 +163,8 @@ def _ask(url: str, photos: Sequence[bytes], products: Sequence[Any], count: int,
     return statuses
 
 
-def _taken(pid: int) -> tuple[float, float]:
+def _taken(pid: int) -> tuple[float, int]:
     """Megabytes and open files of a process and those below it."""
     process = psutil.Process(pid)
-    memory, files = 0.0, 0
-    for one in (process, *process.children(recursive=True)):
-        info = one.memory_full_info()
-        memory += getattr(info, "pss", info.uss) / 2**20
-        files += one.num_fds()
-    return memory, files
+    processes = (process, *process.children(recursive=True))
+    return sum(memory_bytes(one.pid) for one in processes) / 2**20, sum(one.num_fds() for one in processes)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,14 @@ from numpy.typing import NDArray
 from bench import synthetic
 from bench.bench import Bench
 from bench.table import Chart, Row, at_least, at_most, skipped
+from bench.turns import in_turns, seconds
 from bench.vectors import NEAREST, Handed, Measured, Shelf, add_products, fill, real_vectors, searching
 from seesame import images
 from seesame.catalogue import Catalogue
 from seesame.db import spaces as space_rows
 from seesame.db.embedded import EmbeddedPostgres
 from seesame.db.migrate import migrate
-from seesame.db.pool import Database, scalar, set_local
+from seesame.db.pool import Connection, Database, scalar, set_local
 from seesame.db.search import nearest
 from seesame.db.spaces import embeddings_table, vector_literal
 from seesame.filters import parse_filter
@@ -84,7 +86,15 @@ def _sizes(database: Database, space: Space, load_s: float, build_s: float) -> I
 
 def _prices(database: Database) -> Row:
     """New prices of products that have vectors, and of a copy of them that has none, in turns; the usual ratio."""
-    taken: dict[str, list[float]] = {"seesame.products": [], "alone": []}
+
+    def update(connection: Connection, table: str) -> Iterator[float]:
+        """The seconds of each update; both tables get the same products, round by round."""
+        rng = np.random.default_rng(0)
+        statement = f"UPDATE {table} SET price = price + 1 WHERE product_id = ANY(%s)".encode()
+        while True:
+            ids = [str(number) for number in rng.choice(COUNT, UPDATED, replace=False)]
+            yield seconds(lambda: connection.execute(statement, (ids,)))  # noqa: B023 - called at once
+
     with database.session() as connection:
         connection.execute("CREATE TABLE alone (LIKE seesame.products INCLUDING ALL)")
         columns = (
@@ -93,12 +103,8 @@ def _prices(database: Database) -> Row:
         connection.execute(f"INSERT INTO alone ({columns}) SELECT {columns} FROM seesame.products".encode())
         connection.execute("VACUUM ANALYZE alone, seesame.products")
         connection.execute("CHECKPOINT")  # the first change of a page after it costs more; both are to begin alike
-        for number in range(_ROUNDS):
-            ids = [str(n) for n in np.random.default_rng(number).choice(COUNT, UPDATED, replace=False)]
-            for table in sorted(taken, reverse=number % 2 == 0):
-                started = time.perf_counter()
-                connection.execute(f"UPDATE {table} SET price = price + 1 WHERE product_id = ANY(%s)".encode(), (ids,))
-                taken[table].append(time.perf_counter() - started)
+        updates = {table: partial(next, update(connection, table)) for table in ("seesame.products", "alone")}
+        taken = in_turns(updates, _ROUNDS)
         connection.execute("DROP TABLE alone")
     with_vectors, without = (np.array(times) for times in taken.values())
     ratio = float(np.median(with_vectors / without))

@@ -15,6 +15,13 @@ def peak_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+def memory_bytes(pid: int) -> int:
+    """What a process has in memory; what is mapped twice, or by others too, counts once in all (Linux's PSS)."""
+    info = psutil.Process(pid).memory_full_info()
+    pss: int = getattr(info, "pss", info.uss)
+    return pss
+
+
 def cpu_s(pid: int) -> float:
     """Seconds of CPU that a process and those below it took, ended or not."""
     process = psutil.Process(pid)
