@@ -31,8 +31,7 @@ ENV PATH=/opt/seesame/bin:$PATH \
     SEESAME_DATA_DIR=/var/lib/seesame \
     SEESAME_CACHE_DIR=/var/cache/seesame \
     HF_HOME=/var/cache/seesame/huggingface \
-    SEESAME_HOST=0.0.0.0 \
-    ORT_DISABLE_TELEMETRY=1
+    SEESAME_HOST=0.0.0.0
 USER 10001:10001
 ENTRYPOINT ["seesame"]
 
