@@ -21,7 +21,7 @@ from seesame.db.spaces import meanwhile_changed
 from seesame.errors import DatabaseError, EmbedderError, ImageError, InvalidInput, ModelInvalid, NotFound, SpaceChanged
 from seesame.fetch import Fetcher
 from seesame.fusion import Fused, fuse
-from seesame.images import Decoder, ImageLimits, crop
+from seesame.images import CROPPED_SIDE, Decoder, ImageLimits, crop
 from seesame.queries import (
     MAX_LIMIT,
     Cursor,
@@ -47,6 +47,7 @@ _T = TypeVar("_T")
 
 MAX_REGIONS = MOST
 _WHOLE = Region(0, 0, 1, 1)
+_CUT_FROM_SIDE = 4 * CROPPED_SIDE  # pixels; regions of a larger photo are cut from one of this size
 _FACET_VALUES = 50
 _FUSED = 200  # products of each ranking that are fused; what stands farther behind in both is not found
 _CANCELLED = 1e-3  # a sum of unit vectors shorter than this points nowhere
@@ -254,7 +255,7 @@ class Search:
 
     def _cut(self, photo: bytes, regions: Sequence[Region] | None) -> list[tuple[Region, bytes]]:
         """Regions, each with its picture. Of None those that stand out, or the whole photo."""
-        picture = self._decoder.decode(photo, limits=self._limits)
+        picture = self._decoder.decode(photo, limits=self._limits, max_side=_CUT_FROM_SIDE)
         if regions is None:
             regions = [proposal.region for proposal in propose(picture)]
         return [(region, crop(picture, region)) for region in regions] or [(_WHOLE, photo)]

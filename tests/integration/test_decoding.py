@@ -77,6 +77,14 @@ def test_a_large_picture_comes_whole(shared: DecoderPool) -> None:
     assert shared.decode(data).tobytes() == images.decode(data).tobytes()
 
 
+def test_what_pillow_takes_for_a_bomb_comes_where_the_limits_allow_it(
+    shared: DecoderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own border is below what a shop may set."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
+    assert outcome(shared, saved("PNG"), None, None) == outcome(images, saved("PNG"), None, None)
+
+
 def test_its_limits_are_those_of_the_call(shared: DecoderPool) -> None:
     """Not those of the pool."""
     with pytest.raises(ImageTooLarge, match="160x120"):
@@ -92,14 +100,14 @@ def _landlock() -> int:
 
 @_linux
 def test_a_child_has_nothing_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable, and no file but its socket."""
+    """No variable but the one for its allocator, and no file but its socket."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:secret@h/d")
     with (tmp_path / "held").open("wb") as held, closing(DecoderPool(processes=1).start()) as pool:
         os.set_inheritable(held.fileno(), True)
         pool.decode(saved("PNG"))
         (child,) = children_of(pool)
         proc = Path("/proc", str(child.pid))
-        assert (proc / "environ").read_bytes() == b""
+        assert (proc / "environ").read_bytes() == b"GLIBC_TUNABLES=glibc.malloc.hugetlb=1\0"
         opened = {file.name: str(file.readlink()).partition(":")[0] for file in (proc / "fd").iterdir()}
         assert opened == {"0": "socket", "1": "/dev/null", "2": "/dev/null"}
 

@@ -16,10 +16,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal, Self, TypeVar
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from seesame import images
-from seesame.decoding.child import FAULTS, KINDS, READY, REPLY, REQUEST, TEXT, receive
+from seesame.decoding.child import FAULTS, KINDS, PART, READY, REPLY, REQUEST, TEXT, pixmap_header, receive
 from seesame.errors import DecoderUnavailable, ImageError, ImageUndecodable
 from seesame.images import DEFAULT_LIMITS, Decoder, ImageInfo, ImageLimits
 from seesame.models.session import default_threads
@@ -33,6 +33,9 @@ from seesame.decoding.child import main
 main(int(memory_bytes), float(timeout_s))"""
 # `lazy_imports`: what Python 3.15 would import at first use it could not once the file system is closed to it.
 _COMMAND: Final = (sys.executable, "-I", "-S", "-X", "lazy_imports=none", "-c", _PROGRAM)
+
+# Memory comes in pages of 2 MB where the kernel has such: a photo of 12 megapixels takes 12,000 small ones.
+_ENVIRONMENT: Final = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 _START_S: Final = 30.0  # that a child may take to start, on a machine that does a lot else
 _RETRY_S: Final = 1.0  # between attempts to start one
@@ -240,7 +243,9 @@ class _Child:
         command = [*_COMMAND, str(memory_bytes), str(timeout_s), *sys.path]
         try:
             with theirs:
-                self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env={})
+                self._process = subprocess.Popen(
+                    command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=_ENVIRONMENT
+                )
         except BaseException:
             self._channel.close()
             raise
@@ -276,7 +281,22 @@ class _Child:
     def decode(self, data: bytes, limits: ImageLimits, sides: tuple[int, int], until: float) -> Image.Image:
         """The picture."""
         width, height, _ = self._ask(data, limits, until, sides=sides)
-        return Image.frombytes("RGB", (width, height), receive(self._channel, 3 * width * height, until=until))
+        header = pixmap_header(width, height)
+        if receive(self._channel, len(header), until=until) != header:
+            raise ValueError("The child sends something else than its pixels.")
+        if width * height > (Image.MAX_IMAGE_PIXELS or width * height):  # a bomb to Pillow's parser; within our limits
+            return Image.frombytes("RGB", (width, height), receive(self._channel, 3 * width * height, until=until))
+        parser = ImageFile.Parser()
+        parser.feed(header)  # so that whatever follows is taken for pixels; they are unpacked as they come
+        missing = 3 * width * height
+        while missing:
+            self._channel.settimeout(max(1e-3, until - time.monotonic()))
+            pixels = self._channel.recv(min(2 * PART, missing))
+            if not pixels:
+                raise EOFError
+            parser.feed(pixels)
+            missing -= len(pixels)
+        return parser.close()
 
     def _ask(
         self,
