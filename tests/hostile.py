@@ -126,6 +126,13 @@ def many_scans(count: int) -> bytes:
     return data[:-2] + scan * count + b"\xff\xd9"
 
 
+def slow_to_decode() -> bytes:
+    """A small JPEG of twelve megapixels that takes about a second, as each of its scans goes over all pixels."""
+    data = saved("JPEG", photo((4_000, 3_000)), progressive=True, quality=10)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + scan * 85 + b"\xff\xd9"
+
+
 def exif(orientation: int) -> bytes:
     tags = Image.Exif()
     tags[0x0112] = orientation

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
@@ -25,11 +26,12 @@ from seesame.clip_service.app import create_app
 from seesame.http.server import Server, listen
 from seesame.models.clip import ClipModel
 from seesame.models.image_model import ImageModel
+from seesame.models.session import default_threads
 from seesame.settings import ClipSettings
 from seesame.types import Vectors
 from tests import hostile
 from tests.conftest import picture
-from tests.hostile import bomb, exif, saved
+from tests.hostile import bomb, exif, saved, slow_to_decode
 from tests.hub_server import OWNER_NAME, Hub, serve_hub
 from tests.integration.test_http_server import connect, running
 from tests.models import BAD, WAIT_S, MeanColour, until
@@ -540,6 +542,20 @@ def test_an_idle_model_that_got_stuck_is_found(monkeypatch: pytest.MonkeyPatch) 
         assert service.health()["status"] == "wedged"
         model.release()
         until(lambda: service.ready() == 200)
+
+
+def test_pictures_that_take_long_to_decode_are_no_fault_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are at once, others are answered in their turn."""
+    monkeypatch.setattr(engine_module, "_STALL_S", 0.3)
+    monkeypatch.setattr(engine_module, "_CANARY_S", 0.1)
+    slow, pictures = slow_to_decode(), 2 * default_threads()
+    with serving(MeanColour()) as service, ThreadPoolExecutor(pictures) as clients:
+        replies = [clients.submit(service.embed, slow) for _ in range(pictures)]
+        seen = set()
+        while not all(reply.done() for reply in replies):
+            seen.add(service.health()["status"])
+        assert seen == {"ok"}
+        assert [reply.result().status_code for reply in replies] == [200] * pictures
 
 
 @pytest.mark.parametrize("wrong", [[0, 0, 1], [float("nan")] * 3])

