@@ -1,6 +1,7 @@
 """Decoding in child processes: the same pictures as in this one, and nothing that a picture does gets out of them."""
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from seesame.errors import DecoderUnavailable, ImageError, ImageTooLarge, ImageU
 from seesame.images import Decoder, ImageInfo, ImageLimits
 from seesame.settings import Settings
 from tests.conftest import served
-from tests.hostile import PICTURES, photo, saved
+from tests.hostile import PICTURES, photo, saved, slow_to_decode
 from tests.models import until
 
 _LIGHT = [name for name in PICTURES if name not in ("49.9 MP", "film", "20 MB after the end")]
@@ -45,10 +46,8 @@ def shared() -> Iterator[DecoderPool]:
 
 @pytest.fixture(scope="module")
 def slow() -> bytes:
-    """A small JPEG of twelve megapixels that takes about a second, as each of its scans goes over all pixels."""
-    data = saved("JPEG", photo((4_000, 3_000)), progressive=True, quality=10)
-    scan = data[data.rindex(b"\xff\xda") : -2]
-    return data[:-2] + scan * 85 + b"\xff\xd9"
+    """Takes about a second."""
+    return slow_to_decode()
 
 
 def outcome(decoder: Decoder, data: bytes, shortest_side: int | None, max_side: int | None) -> Outcome:
@@ -113,37 +112,62 @@ def test_a_child_has_nothing_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 _CONFINED = """
-import os, socket, sys
-from seesame.decoding.confinement import confine
+import os, resource, socket, sys
+from seesame.decoding import confinement
+"".encode("idna")  # imported now, not when it cannot be
+folder = sys.argv[1]
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(f"{folder}/socket")
+listening.listen()
 ours = socket.create_server(("127.0.0.1", 0))
 port = ours.getsockname()[1]
-confine(memory_bytes=1 << 30)
+if sys.argv[2:] == ["descriptors"]:
+    confinement.resource.RLIMIT_NOFILE = resource.RLIMIT_CORE  # what is refused now is refused by Landlock
+confinement.confine(memory_bytes=1 << 30)
+ours.close(), os.close(0)  # two numbers that new ones could have
 def attempt(name, work):
     try:
         work()
-    except (OSError, MemoryError) as error:
-        print(name, type(error).__name__, flush=True)
+    except (OSError, MemoryError, ValueError) as error:
+        print(name, type(error).__name__, getattr(error, "errno", None), flush=True)
     else:
-        print(name, "done", flush=True)
-attempt("descriptor", lambda: os.dup(0))
-ours.close(), os.close(0)  # room for two more: what is refused now is refused by other means
+        print(name, "done", 0, flush=True)
 attempt("file", lambda: open("/etc/hostname"))
 attempt("environment", lambda: open(f"/proc/{os.getppid()}/environ"))
 attempt("connection", lambda: socket.create_connection(("127.0.0.1", port)))
+attempt("descriptor", os.pipe)
+attempt("datagram", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+attempt("local", lambda: socket.socket(socket.AF_UNIX).connect(f"{folder}/socket"))
 attempt("signal", lambda: os.kill(os.getppid(), 0))
+attempt("limit", lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
 attempt("memory", lambda: bytearray(1 << 30))
 """
 
 
+def _attempts(folder: Path, *without: str) -> dict[str, tuple[str, int | None]]:
+    """What came of each, by the error and its number."""
+    command = [sys.executable, "-c", _CONFINED, str(folder), *without]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return {name: (error, None if number == "None" else int(number)) for name, error, number in map(str.split, lines)}
+
+
+@_linux
+def test_a_confined_process_reaches_nothing(tmp_path: Path) -> None:
+    """No file, no connection of any kind, no more memory, whatever the kernel has of Landlock; and that is for good."""
+    told = _attempts(tmp_path)
+    refused = ("file", "environment", "connection", "descriptor", "datagram", "local")
+    assert {name: told[name] for name in refused} == dict.fromkeys(refused, ("OSError", errno.EMFILE))
+    assert told["limit"][0] == "ValueError" or told["limit"][1] == errno.EPERM
+    assert told["memory"][0] == "MemoryError"
+
+
 @pytest.mark.skipif(_landlock() < 6, reason="needs Linux 6.12 or newer, with Landlock")
-def test_a_confined_process_reaches_nothing() -> None:
-    """No file, no secret of its parent, no server, no process, no more memory."""
-    done = subprocess.run([sys.executable, "-c", _CONFINED], capture_output=True, text=True, check=True)
-    told = dict(line.split() for line in done.stdout.splitlines())
-    assert told["descriptor"] == "OSError"
+def test_landlock_refuses_it_too(tmp_path: Path) -> None:
+    """Where a descriptor could be had."""
+    told = _attempts(tmp_path, "descriptors")
+    assert told["descriptor"] == ("done", 0)
     refused = ("file", "environment", "connection", "signal")
-    assert {name: told[name] for name in refused} == dict.fromkeys(refused, "PermissionError")
-    assert told["memory"] == "MemoryError"
+    assert {name: told[name][0] for name in refused} == dict.fromkeys(refused, "PermissionError")
 
 
 def test_a_killed_child_costs_the_one_picture(slow: bytes) -> None:
