@@ -109,6 +109,13 @@ class _Process(BaseSettings):
             return False
 
     @property
+    def own_names(self) -> frozenset[str] | None:
+        """The names by which this machine asks the process, IPv6 addresses in brackets; None where others may, too."""
+        if not self.is_local:
+            return None
+        return frozenset({"localhost", "127.0.0.1", "[::1]", f"[{self.host}]" if ":" in self.host else self.host})
+
+    @property
     def image_limits(self) -> ImageLimits:
         """What a picture may measure."""
         return ImageLimits(max_bytes=self.max_upload_bytes, max_pixels=self.max_pixels)
@@ -219,6 +226,11 @@ class Settings(_Process):
         return _OPEN[wanted]
 
     @property
+    def takes_proxied(self) -> bool:
+        """Whether what a proxy passes on is answered: not where everybody is taken for this machine, unsaid."""
+        return not self.is_local or self.without_key != "auto"
+
+    @property
     def rates(self) -> tuple[Rate | None, Rate | None]:
         """How often an address may ask, and how often a key; None: as often as it likes."""
         if self.is_local and "admin" in self.open_scopes:
@@ -235,13 +247,11 @@ class Settings(_Process):
 
     @property
     def hosts(self) -> frozenset[str] | None:
-        """The names that the API answers to, IPv6 addresses in brackets; None: to all."""
+        """The names that the API answers to; None: to all."""
         if self.allowed_hosts:
             names = _parted(self.allowed_hosts)
             return None if "*" in names else names
-        if not self.is_local:
-            return None
-        return frozenset({"localhost", "127.0.0.1", "[::1]", f"[{self.host}]" if ":" in self.host else self.host})
+        return self.own_names
 
     @property
     def clip_urls(self) -> tuple[str, ...]:

@@ -435,7 +435,7 @@ def gated(**chosen: Any) -> Iterator[tuple[MeanColour, Service]]:
 def send(service: Service, data: bytes, *, path: str = "/extract-features") -> Any:
     """A request on a connection of its own, whose reply is not waited for."""
     client = connect(service.server)
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
     client.sendall(head.encode() + data)
     return client
 
@@ -482,7 +482,7 @@ def test_who_leaves_is_not_computed(
         with send(service, plain(1)) as stays:
             assert model.begun.acquire(timeout=WAIT_S)
             with connect(service.server) as leaves:
-                head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+                head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
                 leaves.sendall(head.encode() + body)
                 until(lambda: service.engine.load.images == 2)
             until(lambda: service.engine.load.images == 1)
@@ -501,7 +501,7 @@ def test_what_was_computed_for_a_batch_is_remembered(monkeypatch: pytest.MonkeyP
     kind = BOUNDARY["Content-Type"]
     with gated() as (model, service):
         with connect(service.server) as killed:
-            head = "POST /extract-features/batch HTTP/1.1\r\nHost: x\r\n"
+            head = "POST /extract-features/batch HTTP/1.1\r\nHost: localhost\r\n"
             killed.sendall(f"{head}Content-Type: {kind}\r\nContent-Length: {len(form)}\r\n\r\n".encode() + form)
             assert model.begun.acquire(timeout=WAIT_S)
         until(lambda: service.metric("seesame_clip_abandoned_total") == 1)
@@ -542,6 +542,16 @@ def test_an_idle_model_that_got_stuck_is_found(monkeypatch: pytest.MonkeyPatch) 
         assert service.health()["status"] == "wedged"
         model.release()
         until(lambda: service.ready() == 200)
+
+
+def test_pages_that_a_browser_shows_cannot_use_it(service: Service) -> None:
+    """Neither from their own name nor from one that was made to point here; with a key the names are its owner's."""
+    assert_problem(service.embed(plain(1), Origin="https://evil.example"), 403, "cross_origin")
+    assert_problem(service.get("/health", headers={"Host": "evil.example"}), 421, "host_not_allowed")
+    assert service.get("/health/ready", headers={"Host": "evil.example"}).status_code == 200
+    with serving(MeanColour(), clip_key="k" * 32) as closed:
+        named = {"Host": "python-service", "Authorization": f"Bearer {'k' * 32}"}
+        assert closed.get("/health", headers=named).status_code == 200
 
 
 def test_pictures_that_take_long_to_decode_are_no_fault_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -627,7 +637,7 @@ def test_single_pictures_overtake_batches(monkeypatch: pytest.MonkeyPatch) -> No
         stack.enter_context(send(service, plain(1)))
         assert model.begun.acquire(timeout=WAIT_S)
         form = b"".join(PART.replace(b"image", b"images") + plain(100 + n) + b"\r\n" for n in range(30)) + b"--b--\r\n"
-        head = f"POST /extract-features/batch HTTP/1.1\r\nHost: x\r\nContent-Type: {BOUNDARY['Content-Type']}\r\n"
+        head = f"POST /extract-features/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: {BOUNDARY['Content-Type']}\r\n"
         batch = stack.enter_context(connect(service.server))
         batch.sendall(f"{head}Content-Length: {len(form)}\r\n\r\n".encode() + form)
         until(lambda: service.engine.load.images == 31)

@@ -304,6 +304,19 @@ def test_only_this_machine_s_names_lead_to_it(shared_server: httpx2.Client) -> N
         assert shared_server.get("/health/live", headers={"Host": host}).status_code == 200
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Real-IP", "Forwarded"])
+def test_a_proxy_that_nobody_named_does_not_make_everybody_this_machine(
+    application: Application, shared_server: httpx2.Client, header: str
+) -> None:
+    """Unless it is wanted, in so many words."""
+    proxied = {header: "203.0.113.7"}
+    reply = shared_server.get("/v1/stats", headers=proxied)
+    assert (reply.status_code, reply.json()["code"]) == (403, "proxy_unknown")
+    assert shared_server.get("/health/live", headers=proxied).status_code == 200
+    with served(_changed(application, {"without_key": "everything"})) as client:
+        assert client.get("/v1/stats", headers=proxied).status_code == 200
+
+
 def test_searches_may_be_left_open(application: Application) -> None:
     """`search` opens what a shopper does, and nothing else."""
     with served(_changed(application, {"without_key": "search"})) as client:

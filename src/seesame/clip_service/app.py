@@ -18,6 +18,7 @@ from seesame.http import problems
 from seesame.http.gate import Gate, Guard
 from seesame.http.metrics import DecoderReadings, RequestMetrics, process_registry
 from seesame.http.middleware import HeadAsGet, RequestMiddleware
+from seesame.http.own_pages import OwnPages
 from seesame.keys import FixedKey, Holder
 from seesame.models import hub
 from seesame.models.image_model import ImageModel
@@ -67,13 +68,15 @@ def create_app(settings: ClipSettings, *, model: ImageModel | None = None) -> Fa
     problems.install(app)
     single = next(route for route in router.routes if getattr(route, "path", "") == ONE_PICTURE)
     app.add_middleware(Admission, engine=engine, route=single)  # the last of these is the first that a request meets
-    if settings.clip_key is not None:
-        key = FixedKey(settings.clip_key.get_secret_value())
+    key = None if settings.clip_key is None else FixedKey(settings.clip_key.get_secret_value())
 
-        async def holder_of(given: str) -> Holder | None:
-            return key.holder(given)
+    async def holder_of(given: str) -> Holder | None:
+        return None if key is None else key.holder(given)
 
-        app.add_middleware(Gate, guard=Guard(holder_of), needed=_needed)
+    # Without a key it is for this machine's programs, not for pages that its browsers show.
+    guard = Guard(holder_of, open_scopes=frozenset[Scope]() if key is not None else frozenset[Scope]({"admin"}))
+    app.add_middleware(OwnPages, harmless="(?!)")
+    app.add_middleware(Gate, guard=guard, needed=_needed, hosts=None if key is not None else settings.own_names)
     app.add_middleware(RequestMiddleware, max_body_bytes=app.state.max_batch_bytes)
     app.add_middleware(RequestMetrics, registry=registry)
     if tracing is not None:

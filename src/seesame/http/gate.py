@@ -21,6 +21,7 @@ SIGN_IN = "/sign-in"
 WRONG_KEY_COST = 10
 """As how many requests of its address one with a wrong key counts."""
 
+_FORWARDED = ("x-forwarded-for", "x-real-ip", "forwarded")
 _PORT = re.compile(r":\d*$")
 _CHALLENGE = 'Bearer realm="seesame"'
 
@@ -58,6 +59,7 @@ class Gate:
         guard: Guard,
         needed: Callable[[str, str], KeyScope | None],
         hosts: Collection[str] | None = None,
+        takes_proxied: bool = True,
         pages: str = "(?!)",
         on_refused: Callable[[str], None] = lambda code: None,  # noqa: ARG005
     ) -> None:
@@ -65,6 +67,7 @@ class Gate:
         Args:
             needed: what a method and a path ask for; None: they are for everybody, under any name and at any rate.
             hosts: the names that the server answers to; None: to all.
+            takes_proxied: whether requests are answered that say a proxy passed them on.
             pages: a pattern of paths from which a browser is sent to sign in; of none, by default.
             on_refused: called with the code of each refusal.
         """
@@ -72,6 +75,7 @@ class Gate:
         self._guard = guard
         self._needed = needed
         self._hosts = hosts
+        self._takes_proxied = takes_proxied
         self._pages = re.compile(pages)
         self._on_refused = on_refused
 
@@ -89,7 +93,13 @@ class Gate:
             await refusal(scope, receive, send)
 
     def _as_other(self, headers: Headers) -> Response | None:
-        """Refuses a name that is not ours: that of a page which wants a browser to take this server for its own."""
+        """Refuses a name that is not ours: that of a page which wants a browser to take this server for its own.
+
+        And what a proxy passes on, where all that comes is taken for this machine's.
+        """
+        if not self._takes_proxied and any(name in headers for name in _FORWARDED):
+            detail = "A proxy passed this on. SEESAME_TRUSTED_PROXIES has to name it; a key is needed then."
+            return self._refused(403, "proxy_unknown", detail)
         host = headers.get("host")
         if self._hosts is None or host is None or _PORT.sub("", host.lower()) in self._hosts:
             return None
