@@ -272,7 +272,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
         job_runner = JobRunner(database, catalogue, importer, imports, on_batch=metrics.imported)
         jobs = Jobs(database, imports, on_arrival=job_runner.wake)
         duplicates = Duplicates(database, pictures, placeholder_products=settings.placeholder_products)
-        health = Health(spaces, cache, indexer, jobs, duplicates, clip, folder=settings.data_dir)
+        health = Health(spaces, cache, indexer, jobs, duplicates, clip, decoder, folder=settings.data_dir)
         metrics.watch(
             cache=cache,
             clip_available=spaces.clip_is_available,

@@ -17,9 +17,11 @@ from typing import Literal
 from seesame.cache import VectorCache
 from seesame.clip_watch import ClipWatch
 from seesame.db.indexes import WORTH_IT
+from seesame.decoding.pool import DecoderPool
 from seesame.duplicates import Duplicates
 from seesame.errors import DatabaseError, StorageFull
 from seesame.freshness import kept_until
+from seesame.images import Decoder
 from seesame.indexing import Indexer
 from seesame.jobs import Jobs
 from seesame.spaces import Answering, Spaces
@@ -29,7 +31,7 @@ _LOOK_S = 2.0
 _PATIENCE_S = 1.0  # for a look that hangs, before what was seen before has to do
 _LITTLE_ROOM, _NO_ROOM = 2**30, 2**26  # bytes
 
-PartName = Literal["database", "clip", "fallback", "index", "redis", "backfill", "disk"]
+PartName = Literal["database", "clip", "fallback", "index", "redis", "backfill", "decoders", "disk"]
 Status = Literal["ok", "degraded", "down", "unused", "unknown"]
 
 
@@ -73,6 +75,7 @@ class Health:
         jobs: Jobs,
         duplicates: Duplicates,
         clip: ClipWatch | None,
+        decoder: Decoder,
         *,
         folder: Path,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -84,6 +87,7 @@ class Health:
         self._jobs = jobs
         self._duplicates = duplicates
         self._clip = clip
+        self._decoder = decoder
         self._folder = folder
         self._clock = clock
         self._looking = threading.Lock()
@@ -129,6 +133,7 @@ class Health:
             "index": _index(answering.space if answering else None),
             "redis": self._redis(),
             "backfill": _backfill(backlog),
+            "decoders": self._decoders(),
             "disk": _disk(free_bytes),
         }
         now = self._clock()
@@ -161,6 +166,14 @@ class Health:
             return "ok", "The model runs in this process."
         reason = answering.degraded_reason if answering is not None else None
         return "down", f"This process has no model: {reason or 'clip_unavailable'}."
+
+    def _decoders(self) -> tuple[Status, str]:
+        if not isinstance(self._decoder, DecoderPool):
+            return "unused", "Pictures are decoded in this process."
+        fault = self._decoder.fault
+        if fault is not None:
+            return "down", f"New pictures are refused: no process to decode them in can be started: {fault}."
+        return "ok", "Pictures are decoded in processes of their own."
 
     def _redis(self) -> tuple[Status, str]:
         works = self._cache.redis_works

@@ -482,8 +482,8 @@ def test_who_leaves_is_not_computed(
         with send(service, plain(1)) as stays:
             assert model.begun.acquire(timeout=WAIT_S)
             with connect(service.server) as leaves:
-                head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
-                leaves.sendall(head.encode() + body)
+                head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+                leaves.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
                 until(lambda: service.engine.load.images == 2)
             until(lambda: service.engine.load.images == 1)
             until(lambda: service.metric("seesame_clip_abandoned_total") == 1)
@@ -637,7 +637,9 @@ def test_single_pictures_overtake_batches(monkeypatch: pytest.MonkeyPatch) -> No
         stack.enter_context(send(service, plain(1)))
         assert model.begun.acquire(timeout=WAIT_S)
         form = b"".join(PART.replace(b"image", b"images") + plain(100 + n) + b"\r\n" for n in range(30)) + b"--b--\r\n"
-        head = f"POST /extract-features/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: {BOUNDARY['Content-Type']}\r\n"
+        head = (
+            f"POST /extract-features/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: {BOUNDARY['Content-Type']}\r\n"
+        )
         batch = stack.enter_context(connect(service.server))
         batch.sendall(f"{head}Content-Length: {len(form)}\r\n\r\n".encode() + form)
         until(lambda: service.engine.load.images == 31)

@@ -1,20 +1,24 @@
 """How the parts are, and since when."""
 
+import sys
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 import httpx2
 import pytest
 
+from seesame import images
 from seesame.application import Application
 from seesame.cli.serve import serving
+from seesame.decoding import pool
 from seesame.errors import DatabaseUnavailable
 from seesame.parts import Health
 from seesame.types import Product
 from seesame.worker import create_app
 from tests.conftest import picture
-from tests.models import WAIT_S
+from tests.models import WAIT_S, until
 
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -30,6 +34,7 @@ def health(application: Application) -> Health:
         application.jobs,
         application.duplicates,
         None,
+        images,
         folder=application.settings.data_dir,
         clock=lambda: _BEGIN + timedelta(seconds=next(looks)),
     )
@@ -71,6 +76,20 @@ def test_images_that_nobody_is_at_are_told(application: Application, health: Hea
     application.indexer.run_once()
     health._backlog_until = 0.0  # it is counted again two seconds later
     assert health.look().parts["backfill"].status == "ok"
+
+
+def test_processes_that_cannot_be_started_are_told(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until one can."""
+    assert health.look().parts["decoders"].status == "unused"
+    with monkeypatch.context() as broken:
+        broken.setattr(pool, "_COMMAND", (sys.executable, "-c", "raise SystemExit"))
+        decoder = pool.DecoderPool(processes=1).start()
+        with closing(decoder):
+            health._decoder = decoder
+            until(lambda: health.look().parts["decoders"].status == "down")
+            assert "it ends at once" in health.latest.parts["decoders"].detail
+            broken.undo()
+            until(lambda: health.look().parts["decoders"].status == "ok")
 
 
 def test_a_look_that_hangs_keeps_nobody_waiting(

@@ -196,7 +196,7 @@ class PartOut(BaseModel):
 
 
 class HealthOut(BaseModel):
-    """Whether the parts work. `status` is of searches alone, not of `redis`, `backfill` or `disk`."""
+    """Whether the parts work. `status` is of searches alone, not of `redis`, `backfill`, `decoders` or `disk`."""
 
     status: Literal["ok", "degraded", "down"]
     database: Literal["ok", "down"]
@@ -204,7 +204,7 @@ class HealthOut(BaseModel):
     degraded_reason: str | None
     clip: ClipOut
     parts: dict[str, PartOut] = Field(
-        description="`database`, `clip`, `fallback`, `index`, `redis`, `backfill` and `disk`."
+        description="`database`, `clip`, `fallback`, `index`, `redis`, `backfill`, `decoders` and `disk`."
     )
 
     @classmethod
