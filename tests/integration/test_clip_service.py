@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -893,6 +894,19 @@ def test_uvicorn_runs_it(tmp_path: Path) -> None:
     assert process.returncode in (0, -signal.SIGTERM)
     assert "Finished server process" in told
     assert "Traceback" not in told
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the limits of another process")
+def test_it_takes_as_many_connections_as_it_may(tmp_path: Path) -> None:
+    """Not only those that a shell or systemd begins with."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    command = ["sh", "-c", 'ulimit -Sn 100; exec "$0" -m seesame clip --port 0', sys.executable]
+    settings = environment(SEESAME_MODEL=str(GOLDENS / "immich"), SEESAME_CACHE_DIR=str(tmp_path))
+    with subprocess.Popen(command, env=settings, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        try:
+            until(lambda: resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[0] == min(most, 65_536))
+        finally:
+            process.kill()
 
 
 def test_a_signal_during_the_start_ends_it(tmp_path: Path) -> None:

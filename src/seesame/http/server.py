@@ -4,12 +4,14 @@ import asyncio
 import logging
 import math
 import os
+import resource
 import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import uvicorn
 from starlette.datastructures import MutableHeaders
@@ -24,6 +26,7 @@ _log = logging.getLogger(__name__)
 DRAIN_S = 15
 _CLOSE_S = 2  # for connections, after the last request
 _LIMITS = ClientLimits()
+_OPEN_FILES = 65_536
 _END_S = 19.5  # from a signal to the end of the process, whatever hangs; 20 are promised
 
 
@@ -89,6 +92,7 @@ class Server:
         Raises:
             SystemExit: with code 1, if a part of the process died.
         """
+        _allow_many_connections()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._signalled)
         if on_hangup is not None and hasattr(signal, "SIGHUP") and not sys.stderr.isatty():
@@ -197,3 +201,12 @@ def listen(host: str, port: int) -> socket.socket:
             f"Cannot listen on {host}:{port} ({reason}). Set SEESAME_PORT or --port to a free port."
         ) from error
     return listener
+
+
+def _allow_many_connections() -> None:
+    """As many as the administrator allows; the 1,024 that systemd begins with are filled by idle ones."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):  # macOS has a limit below the one it tells
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
