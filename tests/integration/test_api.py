@@ -138,7 +138,11 @@ def test_the_page_health_and_stats_are_there(filled: httpx2.Client) -> None:
     page = filled.get("/")
     assert page.status_code == 200
     assert "text/html" in page.headers["content-type"]
-    assert "script-src 'self'" in page.headers["content-security-policy"]
+    policy = page.headers["content-security-policy"].split("; ")
+    assert {"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"} <= set(policy)
+    assert page.headers["referrer-policy"] == "no-referrer"
+    assert page.headers["cross-origin-opener-policy"] == "same-origin"
+    assert "geolocation=()" in page.headers["permissions-policy"]
     assert filled.get("/health/live").json() == {"status": "ok"}
     assert filled.get("/health/ready").status_code == 200
     assert filled.get("/health").json()["status"] == "degraded"

@@ -896,6 +896,16 @@ def test_uvicorn_runs_it(tmp_path: Path) -> None:
     assert "Traceback" not in told
 
 
+def test_others_are_let_in_with_a_key_or_in_so_many_words(tmp_path: Path) -> None:
+    """Without either it does not start, and says what would mend that."""
+    command = [sys.executable, "-m", "seesame", "clip", "--host", "0.0.0.0", "--port", "0"]
+    done = subprocess.run(command, env=environment(), cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "SEESAME_CLIP_KEY" in done.stderr
+    assert "SEESAME_WITHOUT_KEY" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the limits of another process")
 def test_it_takes_as_many_connections_as_it_may(tmp_path: Path) -> None:
     """Not only those that a shell or systemd begins with."""
