@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -112,7 +113,7 @@ def test_a_child_has_nothing_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 _CONFINED = """
-import os, resource, socket, sys
+import os, resource, socket, sys, threading
 from seesame.decoding import confinement
 "".encode("idna")  # imported now, not when it cannot be
 folder = sys.argv[1]
@@ -139,6 +140,12 @@ attempt("descriptor", os.pipe)
 attempt("datagram", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
 attempt("local", lambda: socket.socket(socket.AF_UNIX).connect(f"{folder}/socket"))
 attempt("signal", lambda: os.kill(os.getppid(), 0))
+def process():
+    if os.fork() == 0:
+        os._exit(0)
+attempt("process", process)
+attempt("program", lambda: os.execv("/bin/true", ["true"]))
+attempt("thread", lambda: threading.Thread(target=int).start())
 attempt("limit", lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
 attempt("memory", lambda: bytearray(1 << 30))
 """
@@ -157,6 +164,9 @@ def test_a_confined_process_reaches_nothing(tmp_path: Path) -> None:
     told = _attempts(tmp_path)
     refused = ("file", "environment", "connection", "descriptor", "datagram", "local")
     assert {name: told[name] for name in refused} == dict.fromkeys(refused, ("OSError", errno.EMFILE))
+    if platform.machine() in ("x86_64", "aarch64"):
+        assert told["process"] == told["program"] == ("PermissionError", errno.EPERM)
+    assert told["thread"] == ("done", 0)
     assert told["limit"][0] == "ValueError" or told["limit"][1] == errno.EPERM
     assert told["memory"][0] == "MemoryError"
 
