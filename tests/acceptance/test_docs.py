@@ -30,6 +30,7 @@ _WRITTEN_BY_HAND = [
     _ROOT / "README.md",
     _ROOT / "CONTRIBUTING.md",
     _ROOT / "SECURITY.md",
+    _ROOT / "DOCKER_DEPLOYMENT_GUIDE.md",
     _ROOT / "clients" / "python" / "README.md",
 ]
 PAGES = {str(page.relative_to(_ROOT)): page.read_text() for page in _WRITTEN_BY_HAND}
@@ -159,6 +160,9 @@ def _exists(words: list[str]) -> bool:
 def test_settings_files_and_tests_that_are_named_exist(page: str) -> None:
     """Variables in the settings classes, or in the tests that read them; files in the repository."""
     settings = {*WorkerSettings.variables().values(), *ClipSettings.variables().values()}
+    settings.update(
+        re.findall(r"^\| `(SEESAME_\w+)` \|", PAGES["DOCKER_DEPLOYMENT_GUIDE.md"], re.MULTILINE)
+    )  # Compose's
     for variable in re.findall(r"(?<!settings\.)\bSEESAME_(?!TEST_|BENCH_)[A-Z_]*[A-Z]\b", PAGES[page]):
         assert variable in settings, variable
     for link in re.findall(r"\]\(([^)#:]+)[)#]", PAGES[page]):

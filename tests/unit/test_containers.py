@@ -48,6 +48,47 @@ def test_each_service_is_confined_watched_and_limited(name: str) -> None:
     assert service["logging"]["options"]["max-size"]
 
 
+def test_each_process_is_a_user_without_rights() -> None:
+    """The Dockerfile's own, or one that the image brings; those of the monitoring's images have none by themselves."""
+    users = re.findall(r"^USER (.+)$", _DOCKERFILE, re.MULTILINE)
+    assert users == ["10001:10001"]
+    built = {name for name, service in _SERVICES.items() if "build" in service}
+    assert built == {"backend", "worker", "python-service"}
+    assert not any("user" in _SERVICES[name] for name in built)
+    assert {name: service["user"] for name, service in _SERVICES.items() if name not in built} == {
+        "postgres": "postgres", "redis": "redis",
+    }  # fmt: skip
+
+
+def test_processes_are_waited_for_until_they_are_ready() -> None:
+    """Seesame's own ask `/health/ready`; nobody waits for CLIP, which the built-in model stands in for."""
+    for name in ("backend", "worker", "python-service"):
+        assert _SERVICES[name]["healthcheck"]["test"] == ["CMD", "python", "-m", "seesame.health"], name
+    waits = {name: service.get("depends_on", {}) for name, service in _SERVICES.items()}
+    assert {name: set(others) for name, others in waits.items() if others} == {
+        "backend": {"postgres", "redis"}, "worker": {"backend"},
+    }  # fmt: skip
+    assert all(wait["condition"] == "service_healthy" for others in waits.values() for wait in others.values())
+
+
+def test_what_is_kept_is_in_volumes_and_secrets_go_to_those_who_need_them() -> None:
+    """Pictures, the database and models outlive containers; the worker has no key to everything."""
+    assert {name: service.get("volumes", []) for name, service in _SERVICES.items()} == {
+        "backend": ["data:/var/lib/seesame", "models:/var/cache/seesame"],
+        "worker": ["data:/var/lib/seesame", "models:/var/cache/seesame"],
+        "python-service": ["models:/var/cache/seesame"],
+        "postgres": ["postgres:/var/lib/postgresql"],
+        "redis": [],
+    }
+    assert {name: set(service["secrets"]) for name, service in _SERVICES.items()} == {
+        "backend": {"database_url", "redis_url", "seesame_admin_key", "seesame_clip_key"},
+        "worker": {"database_url", "redis_url", "seesame_clip_key"},
+        "python-service": {"seesame_clip_key"},
+        "postgres": {"postgres_password"},
+        "redis": {"redis.conf"},
+    }
+
+
 def test_only_what_has_pages_is_published_and_what_keeps_data_has_no_way_out() -> None:
     """On this machine alone, unless SEESAME_PUBLISH says otherwise."""
     assert _compose(_PRODUCTION)["networks"]["inside"] == {"internal": True}
