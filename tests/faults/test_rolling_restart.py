@@ -24,6 +24,7 @@ _CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx.conf"
 _CLIENTS = 4
 _PAUSE_S = 0.02  # of a client, between two rounds
 _NAME = "localhost"
+_KEY = "k" * 64
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +84,14 @@ def test_nobody_notices_a_restart(
 
     def customer(url: str) -> None:
         with httpx2.Client(base_url=url, verify=_trusting(certificate), timeout=30, trust_env=False) as client:
+            client.headers["X-API-Key"] = _KEY
             while not stop.is_set():
                 number = next(numbers)
                 asks = (
                     partial(client.post, "/v1/search/image", files={"image": photo}),
                     partial(client.put, f"/v1/products/{number % 20}", json={"title": f"{number}"}),
                     partial(client.get, "/v1/products"),
+                    partial(client.get, "/admin"),
                 )
                 replies.extend(map(_status, asks))
                 stop.wait(_PAUSE_S)
@@ -98,6 +101,9 @@ def test_nobody_notices_a_restart(
             "DATABASE_URL": dsn,
             "SEESAME_DATA_DIR": str(tmp_path / "data"),
             "SEESAME_CACHE_DIR": str(cache_dir),
+            "SEESAME_TRUSTED_PROXIES": "127.0.0.1",
+            "SEESAME_ADMIN_KEY": _KEY,
+            "SEESAME_RATE_PER_KEY": "1000000/hour",
             "PYTHON_IMAGE_SERVICE_URL": f"http://127.0.0.1:{free_port()}",
         }
         with (
