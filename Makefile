@@ -20,10 +20,10 @@ demo: $(VENV)/run.stamp ## draw a sample catalogue, search it by a photo, leave 
 test: $(VENV)/dev.stamp ## run the tests; what needs more than this machine has is skipped and named
 	@$(BIN)/python -m pytest $(ARGS)
 
-fuzz: $(VENV)/dev.stamp ## send the API 50,000 requests made up from its description, good and bad ones (half an hour)
+fuzz: $(VENV)/dev.stamp ## send the API 50,000 requests made up from its description, good and bad ones (twenty minutes)
 	@SEESAME_TEST_FUZZ_CASES=50000 $(BIN)/python -m pytest tests/acceptance/test_fuzz.py $(ARGS)
 
-faults: $(VENV)/dev.stamp ## kill, stop and overload the processes again and again, and print what came of it (half an hour)
+faults: $(VENV)/dev.stamp ## kill, stop and overload the processes again and again, and print what came of it (twenty minutes)
 	@SEESAME_TEST_FAULTS=long $(BIN)/python -m pytest tests/faults $(ARGS)
 
 check: $(VENV)/dev.stamp ## lint, format, types, import contracts, and the files of the containers
