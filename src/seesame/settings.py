@@ -226,8 +226,8 @@ class Settings(_Process):
         return _OPEN[wanted]
 
     @property
-    def takes_proxied(self) -> bool:
-        """Whether what a proxy passes on is answered: not where everybody is taken for this machine, unsaid."""
+    def expects_proxies(self) -> bool:
+        """Whether a proxy may be in front: not where everybody is taken for this machine, unsaid."""
         return not self.is_local or self.without_key != "auto"
 
     @property

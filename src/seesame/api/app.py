@@ -61,7 +61,7 @@ def create_app(application: Application) -> FastAPI:
         guard=guard,
         needed=scopes.needed,
         hosts=settings.hosts,
-        takes_proxied=settings.takes_proxied,
+        expects_proxies=settings.expects_proxies,
         pages=_PAGES,
         on_refused=application.metrics.refused,
     )

@@ -1,5 +1,6 @@
 """Who is let in: names that a server answers to, keys where they are needed, and not more often than is agreed."""
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ COOKIE = "seesame_key"
 SIGN_IN = "/sign-in"
 WRONG_KEY_COST = 10
 """As how many requests of its address one with a wrong key counts."""
+
+_log = logging.getLogger(__name__)
 
 _FORWARDED = ("x-forwarded-for", "x-real-ip", "forwarded")
 _PORT = re.compile(r":\d*$")
@@ -59,7 +62,7 @@ class Gate:
         guard: Guard,
         needed: Callable[[str, str], KeyScope | None],
         hosts: Collection[str] | None = None,
-        takes_proxied: bool = True,
+        expects_proxies: bool = True,
         pages: str = "(?!)",
         on_refused: Callable[[str], None] = lambda code: None,  # noqa: ARG005
     ) -> None:
@@ -67,7 +70,7 @@ class Gate:
         Args:
             needed: what a method and a path ask for; None: they are for everybody, under any name and at any rate.
             hosts: the names that the server answers to; None: to all.
-            takes_proxied: whether requests are answered that say a proxy passed them on.
+            expects_proxies: False where all that comes is taken for this machine's; the log warns then of a proxy.
             pages: a pattern of paths from which a browser is sent to sign in; of none, by default.
             on_refused: called with the code of each refusal.
         """
@@ -75,7 +78,7 @@ class Gate:
         self._guard = guard
         self._needed = needed
         self._hosts = hosts
-        self._takes_proxied = takes_proxied
+        self._expects_proxies = expects_proxies
         self._pages = re.compile(pages)
         self._on_refused = on_refused
 
@@ -84,6 +87,8 @@ class Gate:
         refusal = None
         if scope["type"] == "http" and (needed := self._needed(scope["method"], scope["path"])) is not None:
             headers = Headers(scope=scope)
+            if not self._expects_proxies:
+                self._look_for_proxies(headers)
             refusal = self._as_other(headers) or (
                 None if self._guard.is_idle else await self._as_stranger(scope, headers, needed)
             )
@@ -92,14 +97,16 @@ class Gate:
         else:
             await refusal(scope, receive, send)
 
-    def _as_other(self, headers: Headers) -> Response | None:
-        """Refuses a name that is not ours: that of a page which wants a browser to take this server for its own.
+    def _look_for_proxies(self, headers: Headers) -> None:
+        if any(name in headers for name in _FORWARDED):
+            self._expects_proxies = True  # once is enough
+            _log.warning(
+                "⚠️ A proxy passes on requests of others, who may do everything: no key is asked for. "
+                "Name the proxy in SEESAME_TRUSTED_PROXIES."
+            )
 
-        And what a proxy passes on, where all that comes is taken for this machine's.
-        """
-        if not self._takes_proxied and any(name in headers for name in _FORWARDED):
-            detail = "A proxy passed this on. SEESAME_TRUSTED_PROXIES has to name it; a key is needed then."
-            return self._refused(403, "proxy_unknown", detail)
+    def _as_other(self, headers: Headers) -> Response | None:
+        """Refuses a name that is not ours: that of a page which wants a browser to take this server for its own."""
         host = headers.get("host")
         if self._hosts is None or host is None or _PORT.sub("", host.lower()) in self._hosts:
             return None
