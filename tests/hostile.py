@@ -133,6 +133,17 @@ def slow_to_decode() -> bytes:
     return data[:-2] + scan * 85 + b"\xff\xd9"
 
 
+def ycck(image: Image.Image) -> bytes:
+    """A JPEG as Adobe writes it: the YCbCr of the inks, with black inverted."""
+    cyan, magenta, yellow, black = image.convert("CMYK").split()
+    inks = Image.merge("RGB", (cyan, magenta, yellow)).convert("YCbCr")
+    # Pillow inverts all that it writes as CMYK, so the first three are inverted beforehand.
+    bands = [band.point(lambda value: 255 - value) for band in inks.split()]
+    plain = saved("JPEG", Image.merge("CMYK", [*bands, black]), quality=100, subsampling=0)
+    marker = plain.index(b"Adobe")
+    return plain[: marker + 11] + b"\x02" + plain[marker + 12 :]
+
+
 def exif(orientation: int) -> bytes:
     tags = Image.Exif()
     tags[0x0112] = orientation
@@ -213,6 +224,7 @@ PICTURES: dict[str, tuple[tuple[int, str] | int, Callable[[], bytes]]] = {
     "LA": (200, lambda: saved("PNG", with_alpha("LA"))),
     "RGBA": (200, lambda: saved("WEBP", with_alpha("RGBA"))),
     "CMYK": (200, lambda: saved("JPEG", photo().convert("CMYK"))),
+    "YCCK": (200, lambda: ycck(photo())),
     "WebP": (200, lambda: saved("WEBP")),
     "AVIF": (200, lambda: saved("AVIF")),
     "HEIC": (200, lambda: saved("HEIC")),

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from bench.load import Stage, Target
 
 from bench import load
@@ -30,6 +31,8 @@ def test_too_much_is_refused_and_the_rest_answered(stack: Stack, figures: Figure
     name = f"CLIP service at {TIMES} times its capacity for {SIZES.storm_s:g} s"
     odd = sum(reply.status != 429 or not reply.retry_after for reply in storm.refused)
     figures.none(f"{name}: refused otherwise than by 429 with Retry-After", odd, f"{len(storm.refused):,}")
+    slow = float(np.quantile([reply.took_s for reply in storm.refused], 0.99))
+    figures.at_most(f"{name}: 99 % of what is refused", slow, REFUSED_S, "s")
     rate = len(storm.accepted) / SIZES.storm_s
     figures.tell(f"{name}: answered", f"{rate:.1f} a second of the {CAPACITY:.0f} that the model can do")
     figures.at_most(f"{name}: a request after it", after.took_s, BACK_S, "s")

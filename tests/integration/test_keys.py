@@ -360,6 +360,21 @@ def _times(client: httpx2.Client, headers: dict[str, str]) -> tuple[int, httpx2.
     raise AssertionError("there is no limit")
 
 
+def test_what_a_stranger_says_of_its_address_is_not_believed(
+    postgres: EmbeddedPostgres, tmp_path: Path, cache_dir: Path
+) -> None:
+    """Only the proxy that is named is; who comes another way counts as who it is, whatever it says."""
+    with (
+        copied_database(postgres) as dsn,
+        _open_house(
+            shop_settings(dsn, tmp_path, cache_dir), trusted_proxies="10.0.0.1", rate_per_address="5/hour",
+            without_key="search",
+        ) as house,
+    ):  # fmt: skip
+        asked = [house.client.get("/v1/products", headers={"X-Forwarded-For": f"1.2.3.{n}"}) for n in range(6)]
+        assert [reply.status_code for reply in asked] == [200] * 5 + [429]
+
+
 def test_an_address_is_counted_as_the_proxy_tells_it(crowded: House) -> None:
     """The last that is no proxy, whatever the client wrote before it; of IPv6 its network."""
     count, reply = _times(crowded.client, {"X-Forwarded-For": "1.2.3.4"})

@@ -64,10 +64,26 @@ from tests.hostile import (
     ],
 )
 def test_unsupported_content(data: bytes) -> None:
-    """What is of no format on the list is refused by its content, even where Pillow could open it."""
+    """What is of no format on the list is refused by its content, even where Pillow could open it.
+
+    Nothing is run or fetched for it.
+    """
+    _REACHED.clear()
     for use in (inspect, decode):
         with pytest.raises(UnsupportedFormat):
             use(data)
+    assert _REACHED == []
+
+
+_REACHED: list[str] = []
+
+
+def _note(event: str, _: object) -> None:
+    if event in ("subprocess.Popen", "os.exec", "os.fork", "os.posix_spawn", "os.system", "socket.connect", "open"):
+        _REACHED.append(event)
+
+
+sys.addaudithook(_note)  # for good: there is no taking one away
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "AVIF", "HEIC"])

@@ -22,7 +22,7 @@ from seesame.types import Clause, Region
 
 M = TypeVar("M", bound=BaseModel)
 
-_MAX_FIELD_BYTES = 512 * 1024
+_MAX_FIELD_BYTES = 2 * 1024 * 1024  # what is too long for a text is told so, not that the form is broken
 _MAX_FIELDS = 20
 
 PICTURE = {"image": {"type": "string", "format": "binary", "description": "A picture of any accepted format."}}
