@@ -34,7 +34,8 @@ def scraped(
     """The series, by name, of an API with an indexer and of the CLIP service that it asks, after a little work."""
     with copied_database(postgres) as dsn, serving(cache_dir=cache_dir) as clip:
         settings = shop_settings(dsn, tmp_path_factory.mktemp("shop"), cache_dir)
-        settings = settings.model_copy(update={"clip_url": clip.server.url, "allowed_image_hosts": image_host})
+        changes = {"clip_url": clip.server.url, "allowed_image_hosts": image_host, "decode_processes": 1}
+        settings = settings.model_copy(update=changes)
         with open_application(settings) as application, served(application) as client:
             picture = f"http://{image_host}/shoe.jpg"
             sent = client.post("/v1/imports", files={"file": ("a.csv", f"product_id,image\na,{picture}\n")})
