@@ -170,10 +170,9 @@ class Health:
     def _decoders(self) -> tuple[Status, str]:
         if not isinstance(self._decoder, DecoderPool):
             return "unused", "Pictures are decoded in this process."
-        fault = self._decoder.fault
-        if fault is not None:
-            return "down", f"New pictures are refused: no process to decode them in can be started: {fault}."
-        return "ok", "Pictures are decoded in processes of their own."
+        if self._decoder.works:
+            return "ok", "Pictures are decoded in processes of their own."
+        return "down", "No process to decode pictures in can be started, so new ones are refused. The log says why."
 
     def _redis(self) -> tuple[Status, str]:
         works = self._cache.redis_works

@@ -81,7 +81,7 @@ class DecoderPool:
         self._idle: list[_Child] = []
         self._waiting = 0
         self._closed = False
-        self._fault: str | None = None
+        self._works = True
         self._fates: dict[Fate, int] = {"decoded": 0, "died": 0, "timed_out": 0}
         # One thread starts all children and lives as long as the pool: Linux ends a child with the thread it is of.
         self._keeper = threading.Thread(target=self._keep, name="decoders", daemon=True)
@@ -110,9 +110,9 @@ class DecoderPool:
             return DecoderCounts(**self._fates, busy=len(self._children) - len(self._idle))
 
     @property
-    def fault(self) -> str | None:
-        """Why no child could be started the last time; None where one could."""
-        return self._fault
+    def works(self) -> bool:
+        """Whether a child could be started the last time."""
+        return self._works
 
     def inspect(self, data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS) -> ImageInfo:
         """As `images.inspect`; only what a decoder would have to open for that goes to a child.
@@ -205,13 +205,13 @@ class DecoderPool:
             try:
                 child = _Child(self._memory_bytes, self._timeout_s)
             except (OSError, EOFError) as error:
-                self._fault = str(error) or "it ends at once"
-                _log.error("⚠️ No process to decode pictures in can be started: %s", self._fault)
+                self._works = False
+                _log.error("⚠️ No process to decode pictures in can be started: %s", error or "it ends at once")
                 with self._changed:
                     self._changed.wait_for(lambda: self._closed, _RETRY_S)
                 continue
             with self._changed:
-                self._fault = None
+                self._works = True
                 self._children.add(child)
                 self._idle.append(child)
                 self._changed.notify_all()
