@@ -299,6 +299,13 @@ def test_other_parts_than_one_image(service: Service, names: str) -> None:
     assert reply.json()["errors"][0]["field"] == "image"
 
 
+def test_parts_without_measure(service: Service) -> None:
+    """No mistake of a client's."""
+    for path in ("/extract-features", "/extract-features/batch"):
+        reply = service.post(path, files={"image": picture()}, data={f"f{n}": "" for n in range(1_001)})
+        assert_problem(reply, 400, "bad_request")
+
+
 @pytest.mark.parametrize(("kind", "body"), hostile.NO_FORMS, ids=count())
 @pytest.mark.parametrize("path", ["/extract-features", "/extract-features/batch"])
 def test_what_is_no_form(service: Service, path: str, kind: str, body: bytes) -> None:

@@ -122,6 +122,14 @@ def test_a_form_has_one_picture(shared_server: httpx2.Client, path: str) -> None
     _refused(shared_server.post(path, files={"image": picture()}, data={f"f{n}": "" for n in range(1_001)}), 400)
 
 
+def test_the_form_of_the_page_has_one_picture(shared_server: httpx2.Client) -> None:
+    """As that of the API."""
+    two = [("image", picture()), ("image", picture("green"))]
+    _refused(shared_server.post("/", files=two), 422)
+    _refused(shared_server.post("/", files={"image": picture()}, data={f"f{n}": "" for n in range(1_001)}), 400)
+    assert shared_server.post("/", files={"image": picture()}).status_code == 200
+
+
 def test_a_subject_is_one_thing(shared_server: httpx2.Client) -> None:
     """A picture cannot come by two ways at once."""
     encoded = base64.b64encode(picture()).decode()

@@ -124,6 +124,11 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "another name": ({"files": {"file": ("a.exe", b"x", "application/x")}}, 415, "unsupported_format"),
     "another part": ({"files": {"image": ("a.csv", b"x", "text/csv")}}, 422, "invalid_input"),
     "two parts": ({"files": [("file", ("a.csv", b"x")), ("file", ("a.csv", b"x"))]}, 422, "invalid_input"),
+    "a thousand and one parts": (
+        {"files": [("file", ("a.csv", b"x"))], "data": {f"f{n}": "" for n in range(1_000)}},
+        400,
+        "bad_request",
+    ),
     "no boundary": ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "bad_request"),
     "no end": (
         {

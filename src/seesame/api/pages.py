@@ -14,7 +14,7 @@ from seesame.api.parameters import App
 from seesame.api.schemas import ListingOut
 from seesame.api.search_schemas import AnswerOut
 from seesame.application import Application
-from seesame.errors import NotFound, SeesameError
+from seesame.errors import InvalidInput, NotFound, SeesameError
 from seesame.http.problems import status_of
 from seesame.queries import Cursor, Photo, Query
 from seesame.web import words
@@ -42,6 +42,8 @@ async def page_of_photo(app: App, request: Request) -> HTMLResponse:
     """What a form asks for, with a photo as its part `image` or with that of an earlier search."""
     async with read_form(request, max_fields=_MAX_FIELDS) as form:
         pairs = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+        if len(form.getlist("image")) > 1:
+            raise InvalidInput("image", "One picture is enough.")
         sent = form.get("image")
         data = await sent.read() if isinstance(sent, UploadFile) else b""
     return await run_in_threadpool(_answered, app, pairs, Photo(data) if data else None)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 _PART = "file"
+_MAX_PARTS = 1_000  # that a client may send by mistake; who sends more does not
 _CHUNK_BYTES = 1024 * 1024  # that are written at once
 
 
@@ -29,7 +30,7 @@ async def receive_file(request: Request, write: Callable[[bytes], None]) -> Rece
     """Takes in a body, or the one part `file` of a multipart body. `write` is called in threads, one after another.
 
     Raises:
-        FormParserError: no boundary, no end, or not what multipart looks like.
+        FormParserError: no boundary, no end, parts without measure, or not what multipart looks like.
         InvalidInput: another part, or none.
     """
     content_type, options = parse_options_header(request.headers.get("content-type", ""))
@@ -46,8 +47,8 @@ async def receive_file(request: Request, write: Callable[[bytes], None]) -> Rece
     parser.finalize()
     if not parts.ended:
         raise FormParserError("no end")
-    if parts.count == 0:
-        raise InvalidInput(_PART, f"A file is needed, in the part `{_PART}`.")
+    if parts.names != [_PART]:
+        raise InvalidInput(_PART, f"A file is needed, in the part `{_PART}`, and no other part.")
     return parts.file
 
 
@@ -70,25 +71,24 @@ class _Parts:
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self.file = ReceivedFile()
-        self.count = 0
+        self.names: list[str] = []
         self.ended = False
         self._write = write
         self._field = b""
         self._value = b""
-        self._name = ""
         self.callbacks: MultipartCallbacks = {
             "on_part_begin": self._begin,
             "on_header_field": self._header_field,
             "on_header_value": self._header_value,
             "on_header_end": self._header_end,
-            "on_headers_finished": self._headers_finished,
             "on_part_data": self._data,
             "on_end": self._end,
         }
 
     def _begin(self) -> None:
-        self._name = ""
-        self.count += 1
+        if len(self.names) == _MAX_PARTS:
+            raise FormParserError("too many parts")
+        self.names.append("")
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
@@ -99,19 +99,16 @@ class _Parts:
     def _header_end(self) -> None:
         value, options = parse_options_header(self._value)
         if self._field.lower() == b"content-disposition":
-            self._name = options.get(b"name", b"").decode("utf-8", "replace")
+            self.names[-1] = options.get(b"name", b"").decode("utf-8", "replace")
             if b"filename" in options:
                 self.file.filename = options[b"filename"].decode("utf-8", "replace")
         elif self._field.lower() == b"content-type":
             self.file.content_type = value.decode("latin-1").lower()
         self._field = self._value = b""
 
-    def _headers_finished(self) -> None:
-        if self._name != _PART or self.count > 1:
-            raise InvalidInput(self._name[:100] or _PART, f"One part, `{_PART}`, and no other.")
-
     def _data(self, data: bytes, start: int, end: int) -> None:
-        self._write(data[start:end])
+        if self.names == [_PART]:
+            self._write(data[start:end])
 
     def _end(self) -> None:
         self.ended = True

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 _MAX_HEADERS = 8
+_MAX_PARTS = 1_000  # that a client may send by mistake; who sends more does not
 
 
 def is_multipart(content_type: str) -> bool:
@@ -24,19 +25,19 @@ def pictures(body: bytes, content_type: str, *, name: str, most: int) -> list[by
     Parses in plain Python: call it in a thread.
 
     Raises:
-        FormParserError: no boundary, or not what multipart looks like.
+        FormParserError: no boundary, parts without measure, or not what multipart looks like.
         InvalidInput: no such part, more than `most`, or a part of another name.
     """
     _, options = parse_options_header(content_type.encode("latin-1", "replace"))
     if not options.get(b"boundary"):
         raise FormParserError("no boundary")
-    parts = _Parts(most=most)
+    parts = _Parts()
     parser = MultipartParser(options[b"boundary"], parts.callbacks, max_header_count=_MAX_HEADERS)
     parser.write(body)
     parser.finalize()
     if not parts.ended:
         raise FormParserError("no end")
-    if not parts.contents or any(found != name for found in parts.names):
+    if not 1 <= len(parts.contents) <= most or any(found != name for found in parts.names):
         raise InvalidInput(name, f"Between one and {most} pictures are needed, each in a part `{name}`, and no others.")
     return parts.contents
 
@@ -44,11 +45,10 @@ def pictures(body: bytes, content_type: str, *, name: str, most: int) -> list[by
 class _Parts:
     """Collects what the parser finds."""
 
-    def __init__(self, *, most: int) -> None:
+    def __init__(self) -> None:
         self.names: list[str] = []
         self.contents: list[bytes] = []
         self.ended = False
-        self._most = most
         self._field = b""
         self._value = b""
         self._pieces: list[bytes] = []
@@ -63,8 +63,8 @@ class _Parts:
         }
 
     def _begin(self) -> None:
-        if len(self.contents) == self._most:
-            raise InvalidInput("images" if self._most > 1 else "image", f"At most {self._most} parts.")
+        if len(self.contents) == _MAX_PARTS:
+            raise FormParserError("too many parts")
         self.names.append("")
         self._pieces = []
 
